@@ -1,0 +1,210 @@
+//! What can go wrong, in three kinds that are never mixed: a refusal ([`CommandError`]) is the
+//! caller's doing and leaves the state unchanged; a fault ([`StorageError`]) is the disk's or the
+//! data's; [`Error`] is what the embedded API returns, either of them or the end of the database.
+//!
+//! The wire text of every error that more than one command gives stands here and nowhere else.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A command that was refused; nothing has changed.
+///
+/// A variant exists where a caller may want to match; everything else is its complete wire text,
+/// code word first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The key holds a value of another type.
+    WrongType,
+    /// The key does not exist, for a command that needs it.
+    NoSuchKey,
+    /// The options do not form a valid command.
+    Syntax,
+    /// A number was expected.
+    NotAnInteger,
+    /// An entry ID was expected.
+    InvalidId,
+    /// The consumer group (or its stream) does not exist. The text is complete.
+    NoGroup(Box<str>),
+    /// A consumer group of that name exists already.
+    BusyGroup,
+    /// The key of RESTORE exists already.
+    BusyKey,
+    /// The entry ID is not above the last one.
+    IdTooSmall,
+    /// The memory limit is reached and the command would grow the data.
+    OutOfMemory,
+    /// The log cannot be written; the text says why.
+    Misconfigured(Box<str>),
+    /// Any other refusal with a fixed text.
+    Fixed(&'static str),
+    /// Any other refusal with a composed text.
+    Composed(Box<str>),
+}
+
+impl CommandError {
+    /// A refusal with a composed text; `text` starts with its code word.
+    pub fn composed(text: impl Into<String>) -> Self {
+        CommandError::Composed(text.into().into_boxed_str())
+    }
+
+    /// `ERR wrong number of arguments for '<name>' command`; `name` is the lower-case full name.
+    pub fn arity(name: &str) -> Self {
+        Self::composed(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// The text on the wire, without the leading `-` and the line end. It contains no CR or LF.
+    pub fn wire(&self) -> Cow<'_, str> {
+        let text: &str = match self {
+            CommandError::WrongType => {
+                "WRONGTYPE Operation against a key holding the wrong kind of value"
+            }
+            CommandError::NoSuchKey => "ERR no such key",
+            CommandError::Syntax => "ERR syntax error",
+            CommandError::NotAnInteger => "ERR value is not an integer or out of range",
+            CommandError::InvalidId => "ERR Invalid stream ID specified as stream command argument",
+            CommandError::BusyGroup => "BUSYGROUP Consumer Group name already exists",
+            CommandError::BusyKey => "BUSYKEY Target key name already exists.",
+            CommandError::IdTooSmall => {
+                "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+            }
+            CommandError::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            CommandError::Fixed(text) => text,
+            CommandError::NoGroup(text)
+            | CommandError::Misconfigured(text)
+            | CommandError::Composed(text) => text,
+        };
+        if text.bytes().any(|byte| byte == b'\r' || byte == b'\n') {
+            Cow::Owned(text.replace(['\r', '\n'], " "))
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    /// The first word of the text, under which `INFO errorstats` counts.
+    pub fn code(&self) -> String {
+        let text = self.wire();
+        text.split(' ').next().unwrap_or("ERR").to_owned()
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.wire())
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// The disk failed, or the bytes on it are not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// An operation of the operating system failed.
+    Io {
+        /// The file, or the directory.
+        path: PathBuf,
+        /// What was being done: "write", "fdatasync", "open" …
+        doing: &'static str,
+        /// What the system said.
+        reason: String,
+        /// The kind, to match on.
+        kind: std::io::ErrorKind,
+    },
+    /// Bytes that a frame promised are damaged. Nothing was changed.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Byte offset in the file where the damage begins.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The directory is in use by another process.
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// What is known of the holder, for example its process id.
+        holder: String,
+    },
+    /// The directory was written by a version that this one does not read.
+    Version {
+        /// The directory.
+        path: PathBuf,
+        /// The version found.
+        found: String,
+    },
+    /// The log stopped accepting writes after an earlier fault; the text is that fault.
+    Stopped(String),
+}
+
+impl StorageError {
+    /// Wraps an error of the operating system.
+    pub fn io(path: impl Into<PathBuf>, doing: &'static str, error: &std::io::Error) -> Self {
+        StorageError::Io { path: path.into(), doing, reason: error.to_string(), kind: error.kind() }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StorageError::Io { path, doing, reason, .. } => {
+                write!(f, "{doing} {}: {reason}", path.display())
+            }
+            StorageError::Damaged { path, offset, reason } => {
+                write!(f, "{} is damaged at byte {offset}: {reason}", path.display())
+            }
+            StorageError::InUse { path, holder } => {
+                write!(f, "{} is in use by {holder}", path.display())
+            }
+            StorageError::Version { path, found } => write!(
+                f,
+                "{} has format version {found}, which this version does not read",
+                path.display()
+            ),
+            StorageError::Stopped(reason) => write!(f, "the log is stopped: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+/// What a call of the embedded API can fail with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command was refused; nothing has changed.
+    Command(CommandError),
+    /// The disk or its data failed.
+    Storage(StorageError),
+    /// A setting is out of its range; the text names it.
+    Config(String),
+    /// The database is closed, or one of its threads has stopped.
+    Stopped,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Command(error) => error.fmt(f),
+            Error::Storage(error) => error.fmt(f),
+            Error::Config(text) => f.write_str(text),
+            Error::Stopped => f.write_str("the database is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<CommandError> for Error {
+    fn from(error: CommandError) -> Self {
+        Error::Command(error)
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Error::Storage(error)
+    }
+}

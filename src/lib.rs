@@ -1,0 +1,6 @@
+//! millstream: a Redis-protocol streams server, and the same engine as a library.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod codec;
+pub mod error;
+pub mod stream;

@@ -1,0 +1,3 @@
+//! The stream.
+pub mod id;
+pub use id::{EntryId, UnixMs};
