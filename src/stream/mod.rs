@@ -1,3 +1,5 @@
 //! The stream.
+pub mod fields;
 pub mod id;
+pub use fields::{Fields, Span};
 pub use id::{EntryId, UnixMs};

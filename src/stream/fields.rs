@@ -1,0 +1,304 @@
+//! The field–value pairs of an entry, borrowed from wherever they lie: the request, the caller's
+//! slices, a log record, a block. Whoever reads an entry reads this one type.
+//!
+//! As in the log (`encode`): varint pairs, then field, value, field, value …, each as
+//! `codec` bytes. Pairs keep their order, and a field may occur twice.
+
+use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
+use std::ops::Range;
+
+/// A slice of the request buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub start: u32,
+    /// Where it ends; not less than `start`.
+    pub end: u32,
+}
+
+impl Span {
+    /// The span from `start` to `end`.
+    ///
+    /// # Panics
+    /// If `end` exceeds `u32::MAX`: a request buffer is bounded far below.
+    pub fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end);
+        let narrow = |at| u32::try_from(at).expect("a request buffer is below 4 GiB");
+        Span { start: narrow(start), end: narrow(end) }
+    }
+
+    /// As a range to index the buffer with.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Its length in bytes.
+    pub fn len(self) -> usize {
+        self.range().len()
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// The field–value pairs of an entry.
+#[derive(Clone, Copy, Debug)]
+pub enum Fields<'a> {
+    /// Arguments of a request: field, value, field, value …; an even number.
+    Spans {
+        /// The request's bytes.
+        buffer: &'a [u8],
+        /// The arguments.
+        spans: &'a [Span],
+    },
+    /// The caller's slices: field, value, field, value …; an even number.
+    Slices(&'a [&'a [u8]]),
+    /// As in the log: field, value, field, value …, each with its length before it. Made by
+    /// [`Fields::decode`] or by a block, which have checked the lengths.
+    Encoded {
+        /// The number of pairs.
+        pairs: usize,
+        /// Exactly the pairs.
+        bytes: &'a [u8],
+    },
+    /// As in a block whose master fields the entry has: names and values apart, each with its
+    /// length before it.
+    Columns {
+        /// The number of pairs.
+        pairs: usize,
+        /// Exactly the names.
+        names: &'a [u8],
+        /// Exactly the values.
+        values: &'a [u8],
+    },
+}
+
+impl<'a> Fields<'a> {
+    /// The number of pairs.
+    pub fn pairs(&self) -> usize {
+        match self {
+            Fields::Spans { spans, .. } => spans.len() / 2,
+            Fields::Slices(slices) => slices.len() / 2,
+            Fields::Encoded { pairs, .. } | Fields::Columns { pairs, .. } => *pairs,
+        }
+    }
+
+    /// The pairs in order.
+    #[inline]
+    pub fn iter(&self) -> Pairs<'a> {
+        Pairs { rest: *self }
+    }
+
+    /// The value of the first pair with this field. Linear.
+    pub fn value(&self, field: &[u8]) -> Option<&'a [u8]> {
+        self.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
+    }
+
+    /// The sum of the lengths of all fields and values.
+    pub fn bytes_len(&self) -> usize {
+        match self {
+            Fields::Spans { spans, .. } => spans.iter().map(|span| span.len()).sum(),
+            Fields::Slices(slices) => slices.iter().map(|slice| slice.len()).sum(),
+            Fields::Encoded { .. } | Fields::Columns { .. } => {
+                self.iter().map(|(field, value)| field.len() + value.len()).sum()
+            }
+        }
+    }
+
+    /// How many bytes [`Fields::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        let strings = match self {
+            Fields::Encoded { bytes, .. } => bytes.len(),
+            Fields::Columns { names, values, .. } => names.len() + values.len(),
+            Fields::Spans { spans, .. } => spans.iter().map(|span| string_len(span.len())).sum(),
+            Fields::Slices(slices) => slices.iter().map(|slice| string_len(slice.len())).sum(),
+        };
+        varint_len(self.pairs() as u64) + strings
+    }
+
+    /// Appends the pairs as in the log.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.pairs() as u64);
+        match self {
+            Fields::Encoded { bytes, .. } => out.extend_from_slice(bytes),
+            Fields::Spans { buffer, spans } => {
+                for span in *spans {
+                    put_bytes(out, &buffer[span.range()]);
+                }
+            }
+            Fields::Slices(slices) => {
+                for slice in *slices {
+                    put_bytes(out, slice);
+                }
+            }
+            Fields::Columns { .. } => {
+                for (field, value) in self.iter() {
+                    put_bytes(out, field);
+                    put_bytes(out, value);
+                }
+            }
+        }
+    }
+
+    /// Reads what [`Fields::encode`] wrote, without a copy. Every length has been checked, so
+    /// that reading the pairs cannot fail.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the bytes end too early.
+    pub fn decode(cursor: &mut Cursor<'a>) -> Result<Self, Corrupt> {
+        let pairs = cursor.count()?;
+        let rest = cursor.rest();
+        let begin = cursor.offset();
+        for _ in 0..pairs {
+            cursor.bytes()?;
+            cursor.bytes()?;
+        }
+        Ok(Fields::Encoded { pairs, bytes: &rest[..cursor.offset() - begin] })
+    }
+}
+
+/// The bytes of a string with its length before it.
+fn string_len(len: usize) -> usize {
+    varint_len(len as u64) + len
+}
+
+impl<'a> IntoIterator for &Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+    type IntoIter = Pairs<'a>;
+
+    fn into_iter(self) -> Pairs<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over the pairs of [`Fields`].
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: Fields<'a>,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.rest {
+            Fields::Spans { buffer, spans } => {
+                let [field, value, rest @ ..] = *spans else { return None };
+                *spans = rest;
+                Some((&buffer[field.range()], &buffer[value.range()]))
+            }
+            Fields::Slices(slices) => {
+                let [field, value, rest @ ..] = *slices else { return None };
+                *slices = rest;
+                Some((field, value))
+            }
+            Fields::Encoded { pairs, bytes } => {
+                *pairs = pairs.checked_sub(1)?;
+                Some((take_string(bytes), take_string(bytes)))
+            }
+            Fields::Columns { pairs, names, values } => {
+                *pairs = pairs.checked_sub(1)?;
+                Some((take_string(names), take_string(values)))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.rest.pairs(), Some(self.rest.pairs()))
+    }
+}
+
+impl ExactSizeIterator for Pairs<'_> {}
+
+/// Takes a string with its length before it off the front of `bytes`, which have been validated.
+#[inline]
+pub(super) fn take_string<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
+    let (len, header) = string_header(bytes);
+    let (string, rest) = bytes[header..].split_at(len);
+    *bytes = rest;
+    string
+}
+
+/// The length that stands at the front of `bytes`, which have been validated, and the number of
+/// bytes it takes.
+#[inline]
+pub(super) fn string_header(bytes: &[u8]) -> (usize, usize) {
+    let first = bytes[0];
+    if first < 0x80 {
+        return (usize::from(first), 1);
+    }
+    let mut cursor = Cursor::new(bytes);
+    let len = cursor.count().expect("the lengths of a block or a record have been checked");
+    (len, cursor.offset())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(fields: &Fields<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        fields.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
+    }
+
+    #[test]
+    fn all_forms_show_the_same_pairs() {
+        let long = vec![b'x'; 300];
+        let strings: [&[u8]; 6] = [b"a", b"1", b"", &long, b"a", b""];
+        let (mut buffer, mut spans) = (b"head".to_vec(), Vec::new());
+        for string in strings {
+            let start = buffer.len();
+            buffer.extend_from_slice(string);
+            spans.push(Span::new(start, buffer.len()));
+        }
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for pair in strings.chunks(2) {
+            put_bytes(&mut names, pair[0]);
+            put_bytes(&mut values, pair[1]);
+        }
+        let mut encoded = Vec::new();
+        let slices = Fields::Slices(&strings);
+        slices.encode(&mut encoded);
+        let mut cursor = Cursor::new(&encoded);
+        let decoded = Fields::decode(&mut cursor).unwrap();
+        assert_eq!(cursor.end(), Ok(()));
+        let forms = [
+            slices,
+            decoded,
+            Fields::Spans { buffer: &buffer, spans: &spans },
+            Fields::Columns { pairs: 3, names: &names, values: &values },
+        ];
+        for fields in forms {
+            assert_eq!(fields.pairs(), 3);
+            assert_eq!(fields.iter().len(), 3);
+            assert_eq!(owned(&fields), owned(&slices));
+            assert_eq!(fields.bytes_len(), 303);
+            assert_eq!(fields.value(b""), Some(&long[..]));
+            assert_eq!(fields.value(b"b"), None);
+            let mut again = Vec::new();
+            fields.encode(&mut again);
+            assert_eq!(again, encoded);
+            assert_eq!(fields.encoded_len(), encoded.len());
+        }
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_read_without_a_panic() {
+        let mut encoded = Vec::new();
+        Fields::Slices(&[b"field", b"value", b"f", b""]).encode(&mut encoded);
+        for cut in 0..encoded.len() {
+            assert!(Fields::decode(&mut Cursor::new(&encoded[..cut])).is_err());
+        }
+        for at in 0..encoded.len() {
+            for flip in 1..=255 {
+                let mut bad = encoded.clone();
+                bad[at] ^= flip;
+                if let Ok(fields) = Fields::decode(&mut Cursor::new(&bad)) {
+                    assert_eq!(owned(&fields).len(), fields.pairs());
+                }
+            }
+        }
+    }
+}
