@@ -4,4 +4,5 @@
 pub mod codec;
 pub mod command;
 pub mod error;
+pub mod glob;
 pub mod stream;
