@@ -140,7 +140,19 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// [`Corrupt`] if it does not end or does not fit 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Corrupt> {
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    /// A varint of more than one byte.
+    fn long_varint(&mut self) -> Result<u64, Corrupt> {
         let rest = self.rest();
         let mut value = 0_u64;
         for (i, &byte) in rest.iter().take(VARINT_MAX).enumerate() {

@@ -63,13 +63,15 @@ pub enum Fields<'a> {
         /// Exactly the pairs.
         bytes: &'a [u8],
     },
-    /// As in a block whose master fields the entry has: names and values apart, each with its
-    /// length before it.
+    /// As in a block, where entries share names and often lengths. Made by a block, which has
+    /// checked the lengths.
     Columns {
         /// The number of pairs.
         pairs: usize,
-        /// Exactly the names.
+        /// Exactly the names, each with its length before it.
         names: &'a [u8],
+        /// Exactly the lengths of the values, as varints.
+        lengths: &'a [u8],
         /// Exactly the values.
         values: &'a [u8],
     },
@@ -111,7 +113,9 @@ impl<'a> Fields<'a> {
     pub fn encoded_len(&self) -> usize {
         let strings = match self {
             Fields::Encoded { bytes, .. } => bytes.len(),
-            Fields::Columns { names, values, .. } => names.len() + values.len(),
+            Fields::Columns { names, lengths, values, .. } => {
+                names.len() + lengths.len() + values.len()
+            }
             Fields::Spans { spans, .. } => spans.iter().map(|span| string_len(span.len())).sum(),
             Fields::Slices(slices) => slices.iter().map(|slice| string_len(slice.len())).sum(),
         };
@@ -199,9 +203,11 @@ impl<'a> Iterator for Pairs<'a> {
                 *pairs = pairs.checked_sub(1)?;
                 Some((take_string(bytes), take_string(bytes)))
             }
-            Fields::Columns { pairs, names, values } => {
+            Fields::Columns { pairs, names, lengths, values } => {
                 *pairs = pairs.checked_sub(1)?;
-                Some((take_string(names), take_string(values)))
+                let (value, rest) = values.split_at(take_length(lengths));
+                *values = rest;
+                Some((take_string(names), value))
             }
         }
     }
@@ -216,23 +222,19 @@ impl ExactSizeIterator for Pairs<'_> {}
 /// Takes a string with its length before it off the front of `bytes`, which have been validated.
 #[inline]
 pub(super) fn take_string<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
-    let (len, header) = string_header(bytes);
-    let (string, rest) = bytes[header..].split_at(len);
+    let len = take_length(bytes);
+    let (string, rest) = bytes.split_at(len);
     *bytes = rest;
     string
 }
 
-/// The length that stands at the front of `bytes`, which have been validated, and the number of
-/// bytes it takes.
+/// Takes a length off the front of `bytes`, which have been validated.
 #[inline]
-pub(super) fn string_header(bytes: &[u8]) -> (usize, usize) {
-    let first = bytes[0];
-    if first < 0x80 {
-        return (usize::from(first), 1);
-    }
+pub(super) fn take_length(bytes: &mut &[u8]) -> usize {
     let mut cursor = Cursor::new(bytes);
-    let len = cursor.count().expect("the lengths of a block or a record have been checked");
-    (len, cursor.offset())
+    let len = cursor.varint().ok().and_then(|len| usize::try_from(len).ok());
+    *bytes = cursor.rest();
+    len.expect("the lengths of a block or a record have been checked")
 }
 
 #[cfg(test)]
@@ -253,10 +255,11 @@ mod tests {
             buffer.extend_from_slice(string);
             spans.push(Span::new(start, buffer.len()));
         }
-        let (mut names, mut values) = (Vec::new(), Vec::new());
+        let (mut names, mut lengths, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for pair in strings.chunks(2) {
             put_bytes(&mut names, pair[0]);
-            put_bytes(&mut values, pair[1]);
+            put_varint(&mut lengths, pair[1].len() as u64);
+            values.extend_from_slice(pair[1]);
         }
         let mut encoded = Vec::new();
         let slices = Fields::Slices(&strings);
@@ -268,7 +271,7 @@ mod tests {
             slices,
             decoded,
             Fields::Spans { buffer: &buffer, spans: &spans },
-            Fields::Columns { pairs: 3, names: &names, values: &values },
+            Fields::Columns { pairs: 3, names: &names, lengths: &lengths, values: &values },
         ];
         for fields in forms {
             assert_eq!(fields.pairs(), 3);

@@ -1,0 +1,760 @@
+//! A block: up to a hundred or so entries of a stream, packed in ascending order of their IDs.
+//!
+//! The first entry's field names are the block's *master fields*, and the lengths of its values
+//! the *master lengths*: an entry of the same shape stores neither. IDs are coded against the ID
+//! of the entry before, the first one against the block's *base*. A deleted entry stays as a
+//! *tombstone*, because the limits of a block count it; tombstones at the front are skipped for
+//! good by moving the head, so a block that has a live entry begins with one.
+//!
+//! The bytes of a block, in memory and in a snapshot:
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | strings | master fields, each with a varint length before it |
+//! | varints | master lengths |
+//! | entries | up to the end |
+//!
+//! An entry:
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | 1 | tag: bit 0 tombstone, bits 1–2 shape, bits 3–7 ID code |
+//! | 0–20 | what the ID code asks for |
+//! | | shape 0: nothing; fields and lengths are the master's |
+//! | varints | shape 1: the lengths; the fields are the master's |
+//! | varint, strings, varints | shape 2: the number of pairs, the fields, the lengths |
+//! | rest | the values |
+//!
+//! | ID code | milliseconds | sequence number |
+//! |---|---|---|
+//! | 0 | the same | one more |
+//! | 1–28 | more by the code | 0 |
+//! | 29 | more by a varint | 0 |
+//! | 30 | the same | more by a varint |
+//! | 31 | more by a varint | a varint |
+//!
+//! In a snapshot (`encode`) these stand before the bytes, in which the entries begin at the head:
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | varint, varint | base: milliseconds, sequence number |
+//! | varint | how many entries were skipped at the front |
+//! | varint | number of pairs of the master |
+//! | varint | length of the bytes |
+
+use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
+use crate::stream::fields::{Fields, take_length, take_string};
+use crate::stream::id::EntryId;
+
+/// The bit of a tag that makes the entry a tombstone.
+const TOMBSTONE: u8 = 1;
+/// Fields and lengths are the master's.
+const AS_MASTER: u8 = 0;
+/// The fields are the master's, the lengths are not.
+const OWN_LENGTHS: u8 = 1;
+/// Neither is.
+const OWN_FIELDS: u8 = 2;
+/// The greatest difference of milliseconds that an ID code holds.
+const SHORT_MS: u64 = 28;
+/// ID code: milliseconds more by a varint, sequence number 0.
+const LONG_MS: u8 = 29;
+/// ID code: the same milliseconds, the sequence number more by a varint.
+const LONG_SEQ: u8 = 30;
+/// ID code: milliseconds more by a varint, the sequence number a varint.
+const LONG_BOTH: u8 = 31;
+/// The most bytes a tag and an ID take.
+const ID_MAX: usize = 21;
+/// The most bytes of a block that has more than one entry, whatever the limits say. Redis: the
+/// same.
+const BYTES_MAX: usize = 1 << 30;
+/// The allocation that a shared value costs besides itself: two reference counts.
+const ARC_BYTES: usize = 16;
+
+/// When a block takes no further entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLimits {
+    /// The size in bytes that a block does not reach (`stream-node-max-bytes`); 0 is no limit.
+    pub bytes: usize,
+    /// The number of entries, tombstones included (`stream-node-max-entries`); 0 is no limit.
+    pub entries: usize,
+}
+
+impl Default for BlockLimits {
+    fn default() -> Self {
+        BlockLimits { bytes: 4096, entries: 100 }
+    }
+}
+
+/// An entry, borrowed from its block.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRef<'a> {
+    /// Its ID.
+    pub id: EntryId,
+    /// Its field–value pairs.
+    pub fields: Fields<'a>,
+}
+
+/// Packed entries in ascending order of their IDs; at least one when made.
+#[derive(Clone, Debug)]
+pub struct Block {
+    bytes: Vec<u8>,
+    /// What the ID at the head is coded against; below every ID of the block.
+    base: EntryId,
+    /// The last ID, tombstones included.
+    last_id: EntryId,
+    /// Where the master fields end.
+    names_end: u32,
+    /// Where the master lengths end.
+    lengths_end: u32,
+    /// The number of master fields.
+    pairs: u32,
+    /// The sum of the master lengths.
+    values_len: u32,
+    /// Where the first live entry begins.
+    head: u32,
+    /// Where the last entry begins, which may be a tombstone.
+    last_at: u32,
+    live: u32,
+    total: u32,
+}
+
+impl Block {
+    /// A block with one entry. `capacity` is the size that it is expected to grow to, in bytes;
+    /// 0 if that is not known.
+    pub fn new(id: EntryId, fields: &Fields<'_>, capacity: usize) -> Self {
+        assert!(!id.is_min());
+        let mut bytes = Vec::with_capacity(capacity.max(fields.encoded_len() + ID_MAX));
+        let mut values_len = 0;
+        for (name, value) in fields {
+            put_bytes(&mut bytes, name);
+            values_len += value.len();
+        }
+        let names_end = narrow(bytes.len());
+        for (_, value) in fields {
+            put_varint(&mut bytes, value.len() as u64);
+        }
+        let head = narrow(bytes.len());
+        put_tag(&mut bytes, AS_MASTER, EntryId::MIN, id);
+        for (_, value) in fields {
+            bytes.extend_from_slice(value);
+        }
+        Block {
+            bytes,
+            base: EntryId::MIN,
+            last_id: id,
+            names_end,
+            lengths_end: head,
+            pairs: narrow(fields.pairs()),
+            values_len: narrow(values_len),
+            head,
+            last_at: head,
+            live: 1,
+            total: 1,
+        }
+    }
+
+    /// Appends an entry unless a limit is reached; says whether it did.
+    ///
+    /// # Panics
+    /// If `id` is not above the last ID.
+    pub fn append(&mut self, id: EntryId, fields: &Fields<'_>, limits: BlockLimits) -> bool {
+        assert!(id > self.last_id);
+        if limits.entries != 0 && self.total as usize >= limits.entries {
+            return false;
+        }
+        let plan = self.master().plan(fields);
+        let max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
+        if self.bytes.len() + plan.size >= max {
+            return false;
+        }
+        self.bytes.reserve(plan.size + ID_MAX);
+        self.last_at = narrow(self.bytes.len());
+        put_tag(&mut self.bytes, plan.shape, self.last_id, id);
+        if plan.shape == OWN_FIELDS {
+            put_varint(&mut self.bytes, fields.pairs() as u64);
+            for (name, _) in fields {
+                put_bytes(&mut self.bytes, name);
+            }
+        }
+        if plan.shape != AS_MASTER {
+            for (_, value) in fields {
+                put_varint(&mut self.bytes, value.len() as u64);
+            }
+        }
+        for (_, value) in fields {
+            self.bytes.extend_from_slice(value);
+        }
+        self.last_id = id;
+        self.live += 1;
+        self.total += 1;
+        true
+    }
+
+    /// The number of live entries.
+    pub fn live(&self) -> usize {
+        self.live as usize
+    }
+
+    /// The number of entries it has ever had: live, tombstones, and those skipped at the front.
+    pub fn total(&self) -> usize {
+        self.total as usize
+    }
+
+    /// The last ID, tombstones included.
+    pub fn last_id(&self) -> EntryId {
+        self.last_id
+    }
+
+    /// The first live entry. O(1).
+    pub fn first(&self) -> Option<EntryRef<'_>> {
+        self.walk().live()
+    }
+
+    /// The last live entry. O(1) unless the last entry is a tombstone.
+    pub fn last(&self) -> Option<EntryRef<'_>> {
+        if self.live == 0 {
+            return None;
+        }
+        if self.bytes[self.last_at as usize] & TOMBSTONE == 0 {
+            return Some(self.at(self.last_at, self.last_id));
+        }
+        self.iter().last()
+    }
+
+    /// The live entry with this ID. Linear in the entries of the block, as everything below.
+    pub fn find(&self, id: EntryId) -> Option<EntryRef<'_>> {
+        self.iter_from(id).next().filter(|entry| entry.id == id)
+    }
+
+    /// The live entries in ascending order.
+    pub fn iter(&self) -> BlockIter<'_> {
+        BlockIter { next: None, walk: self.walk() }
+    }
+
+    /// The live entries from `start` on, in ascending order.
+    pub fn iter_from(&self, start: EntryId) -> BlockIter<'_> {
+        let mut walk = self.walk();
+        let mut next = None;
+        if start <= self.last_id {
+            while let Some(entry) = walk.live() {
+                if entry.id >= start {
+                    next = Some(entry);
+                    break;
+                }
+            }
+        } else {
+            walk.cursor = Cursor::new(&[]);
+        }
+        BlockIter { next, walk }
+    }
+
+    /// Appends the places of the live entries from `start` to `end`, for [`Block::at`].
+    pub(super) fn places(&self, start: EntryId, end: EntryId, out: &mut Vec<(u32, EntryId)>) {
+        let mut walk = self.walk();
+        loop {
+            let at = self.head + narrow(walk.cursor.offset());
+            match walk.next() {
+                Some((entry, deleted)) if entry.id <= end => {
+                    if !deleted && entry.id >= start {
+                        out.push((at, entry.id));
+                    }
+                }
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    /// The entry that begins at `at` and has this ID.
+    pub(super) fn at(&self, at: u32, id: EntryId) -> EntryRef<'_> {
+        let mut cursor = Cursor::new(&self.bytes[at as usize..]);
+        // The code of the ID is read only to get past it.
+        let (entry, _) = self.master().read(&mut cursor, EntryId::MIN).expect(CHECKED);
+        EntryRef { id, fields: entry.fields }
+    }
+
+    /// The number of live entries with an ID below `id`.
+    pub fn count_below(&self, id: EntryId) -> usize {
+        if id > self.last_id {
+            return self.live();
+        }
+        self.iter().take_while(|entry| entry.id < id).count()
+    }
+
+    /// Makes the live entry with this ID a tombstone; says whether there was one.
+    pub fn delete(&mut self, id: EntryId) -> bool {
+        let mut walk = self.walk();
+        let at = loop {
+            let at = self.head as usize + walk.cursor.offset();
+            match walk.next() {
+                Some((entry, deleted)) if entry.id == id && !deleted => break at,
+                Some((entry, _)) if entry.id < id => {}
+                Some(_) | None => return false,
+            }
+        };
+        self.bytes[at] |= TOMBSTONE;
+        self.live -= 1;
+        if at == self.head as usize {
+            self.drop_below(EntryId::MIN);
+        }
+        true
+    }
+
+    /// Drops the entries with an ID below `id`; returns how many of them were live. Linear in
+    /// what is dropped.
+    pub fn drop_below(&mut self, id: EntryId) -> usize {
+        let mut walk = self.walk();
+        let mut dropped: u32 = 0;
+        let (head, base) = loop {
+            let place = (self.head + narrow(walk.cursor.offset()), walk.previous);
+            match walk.next() {
+                Some((entry, false)) if entry.id >= id => break place,
+                Some((_, deleted)) => dropped += u32::from(!deleted),
+                None => break place,
+            }
+        };
+        (self.head, self.base) = (head, base);
+        self.live -= dropped;
+        dropped as usize
+    }
+
+    /// Gives back the memory that a block that is to grow no more does not use.
+    pub fn shrink(&mut self) {
+        // An allocator may ignore a smaller size (mimalloc does up to a half), a copy is exact.
+        // Below a sixteenth the copy is not worth it: size classes are no finer.
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 16 {
+            self.bytes = self.bytes.as_slice().to_vec();
+        }
+    }
+
+    /// The size that the limit in bytes counts.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The memory it takes, in bytes, reference counts included.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + size_of::<Self>() + ARC_BYTES
+    }
+
+    /// Appends the block as it stands in a snapshot.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.base.ms);
+        put_varint(out, self.base.seq);
+        let mut walk = self.walk();
+        let mut present = 0;
+        while walk.next().is_some() {
+            present += 1;
+        }
+        put_varint(out, u64::from(self.total) - present);
+        put_varint(out, u64::from(self.pairs));
+        let master = &self.bytes[..self.lengths_end as usize];
+        let entries = &self.bytes[self.head as usize..];
+        put_varint(out, (master.len() + entries.len()) as u64);
+        out.extend_from_slice(master);
+        out.extend_from_slice(entries);
+    }
+
+    /// Reads what [`Block::encode`] wrote, and checks all of it.
+    ///
+    /// # Errors
+    /// [`Corrupt`] unless it is a block that has a live entry.
+    pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Corrupt> {
+        let base = EntryId::new(cursor.varint()?, cursor.varint()?);
+        let skipped = cursor.varint()?;
+        let pairs = cursor.varint()?;
+        let bytes = cursor.bytes()?;
+        if bytes.len() > u32::MAX as usize {
+            return Err(Corrupt("a block is too large"));
+        }
+        let mut rest = Cursor::new(bytes);
+        let pairs = usize::try_from(pairs).map_err(|_| Corrupt("a block has too many fields"))?;
+        skip_names(&mut rest, pairs)?;
+        let names_end = rest.offset();
+        let values_len = skip_lengths(&mut rest, pairs)?;
+        let head = rest.offset();
+        let mut block = Block {
+            bytes: bytes.to_vec(),
+            base,
+            last_id: base,
+            names_end: narrow(names_end),
+            lengths_end: narrow(head),
+            pairs: narrow(pairs),
+            values_len: u32::try_from(values_len)
+                .map_err(|_| Corrupt("the values of a block are too large"))?,
+            head: narrow(head),
+            last_at: narrow(head),
+            live: 0,
+            total: 0,
+        };
+        let master = Master { pairs, ..block.master() };
+        let mut rest = Cursor::new(&block.bytes[head..]);
+        let (mut last_id, mut last_at, mut live, mut total) = (base, 0, 0, 0_u32);
+        while !rest.is_empty() {
+            last_at = head + rest.offset();
+            let (entry, deleted) = master.read(&mut rest, last_id)?;
+            if total == 0 && deleted {
+                return Err(Corrupt("a block begins with a tombstone"));
+            }
+            last_id = entry.id;
+            live += u32::from(!deleted);
+            total += 1;
+        }
+        (block.last_id, block.last_at, block.live) = (last_id, narrow(last_at), live);
+        let skipped = u32::try_from(skipped).ok().and_then(|skipped| skipped.checked_add(total));
+        block.total = skipped.ok_or(Corrupt("a block has too many entries"))?;
+        if live == 0 {
+            return Err(Corrupt("a block has no live entry"));
+        }
+        Ok(block)
+    }
+
+    /// Checks every invariant.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        assert!(self.names_end <= self.lengths_end);
+        assert!(self.lengths_end <= self.head);
+        assert!(self.live >= 1);
+        let mut lengths = self.master().lengths;
+        let mut names = self.master().names;
+        let mut values_len = 0;
+        for _ in 0..self.pairs {
+            take_string(&mut names);
+            values_len += take_length(&mut lengths);
+        }
+        assert!(names.is_empty());
+        assert!(lengths.is_empty());
+        assert_eq!(values_len, self.values_len as usize);
+        let mut walk = self.walk();
+        let (mut live, mut total, mut last) = (0, 0, (self.head, self.base));
+        loop {
+            let at = self.head + narrow(walk.cursor.offset());
+            let Some((entry, deleted)) = walk.next() else { break };
+            assert!(entry.id > last.1);
+            assert!(total > 0 || !deleted);
+            assert_eq!(entry.fields.iter().count(), entry.fields.pairs());
+            last = (at, entry.id);
+            live += u32::from(!deleted);
+            total += 1;
+        }
+        assert_eq!(last, (self.last_at, self.last_id));
+        assert_eq!(live, self.live);
+        assert!(total <= self.total);
+    }
+
+    /// What the first entry's shape says of the others.
+    #[inline]
+    fn master(&self) -> Master<'_> {
+        let (names, lengths) =
+            self.bytes[..self.lengths_end as usize].split_at(self.names_end as usize);
+        Master { pairs: self.pairs as usize, names, lengths, values_len: self.values_len as usize }
+    }
+
+    /// All entries from the head on.
+    #[inline]
+    fn walk(&self) -> Walk<'_> {
+        Walk {
+            master: self.master(),
+            cursor: Cursor::new(&self.bytes[self.head as usize..]),
+            previous: self.base,
+        }
+    }
+}
+
+/// Why reading an entry of a block cannot fail.
+const CHECKED: &str = "a block has written its entries itself, or checked them when decoded";
+
+/// The shape of a block's first entry.
+#[derive(Clone, Copy, Debug)]
+struct Master<'a> {
+    pairs: usize,
+    names: &'a [u8],
+    lengths: &'a [u8],
+    values_len: usize,
+}
+
+/// How an entry will be stored.
+struct Plan {
+    shape: u8,
+    /// At most this many bytes, apart from what the ID code asks for.
+    size: usize,
+}
+
+impl<'a> Master<'a> {
+    /// How to store an entry with these fields.
+    #[inline]
+    fn plan(&self, fields: &Fields<'_>) -> Plan {
+        if fields.pairs() == self.pairs {
+            let (mut names, mut lengths) = (self.names, self.lengths);
+            let (mut same_names, mut same_lengths, mut size) = (true, true, 1);
+            for (name, value) in fields {
+                same_names &= take_string(&mut names) == name;
+                same_lengths &= take_length(&mut lengths) == value.len();
+                size += varint_len(value.len() as u64) + value.len();
+            }
+            if same_names && same_lengths {
+                return Plan { shape: AS_MASTER, size: 1 + self.values_len };
+            }
+            if same_names {
+                return Plan { shape: OWN_LENGTHS, size };
+            }
+        }
+        Plan { shape: OWN_FIELDS, size: 1 + fields.encoded_len() }
+    }
+
+    /// Reads the entry at the cursor, checking all of it, and says whether it is a tombstone.
+    #[inline]
+    fn read(
+        &self,
+        cursor: &mut Cursor<'a>,
+        previous: EntryId,
+    ) -> Result<(EntryRef<'a>, bool), Corrupt> {
+        let tag = cursor.u8()?;
+        let id = read_id(tag >> 3, cursor, previous)?;
+        let master = match (tag >> 1) & 3 {
+            AS_MASTER => *self,
+            OWN_LENGTHS => self.read_lengths(cursor)?,
+            OWN_FIELDS => Self::read_fields(cursor)?,
+            _ => return Err(Corrupt("an entry has an unknown shape")),
+        };
+        let values = cursor.take(master.values_len)?;
+        let Master { pairs, names, lengths, .. } = master;
+        let fields = Fields::Columns { pairs, names, lengths, values };
+        Ok((EntryRef { id, fields }, tag & TOMBSTONE != 0))
+    }
+
+    /// The shape of an entry that has lengths of its own.
+    fn read_lengths(&self, cursor: &mut Cursor<'a>) -> Result<Self, Corrupt> {
+        let (rest, begin) = (cursor.rest(), cursor.offset());
+        let values_len = skip_lengths(cursor, self.pairs)?;
+        Ok(Master { lengths: &rest[..cursor.offset() - begin], values_len, ..*self })
+    }
+
+    /// The shape of an entry that has fields of its own.
+    fn read_fields(cursor: &mut Cursor<'a>) -> Result<Self, Corrupt> {
+        let pairs = cursor.count()?;
+        let (rest, begin) = (cursor.rest(), cursor.offset());
+        skip_names(cursor, pairs)?;
+        let names = &rest[..cursor.offset() - begin];
+        Master { pairs, names, lengths: &[], values_len: 0 }.read_lengths(cursor)
+    }
+}
+
+/// Reads a block from the head on, tombstones included.
+#[derive(Clone, Debug)]
+struct Walk<'a> {
+    master: Master<'a>,
+    cursor: Cursor<'a>,
+    previous: EntryId,
+}
+
+impl<'a> Walk<'a> {
+    /// The next entry, and whether it is a tombstone.
+    #[inline]
+    fn next(&mut self) -> Option<(EntryRef<'a>, bool)> {
+        if self.cursor.is_empty() {
+            return None;
+        }
+        let (entry, deleted) = self.master.read(&mut self.cursor, self.previous).expect(CHECKED);
+        self.previous = entry.id;
+        Some((entry, deleted))
+    }
+
+    /// The next live entry.
+    #[inline]
+    fn live(&mut self) -> Option<EntryRef<'a>> {
+        loop {
+            let (entry, deleted) = self.next()?;
+            if !deleted {
+                return Some(entry);
+            }
+        }
+    }
+}
+
+/// The live entries of a block in ascending order.
+#[derive(Clone, Debug)]
+pub struct BlockIter<'a> {
+    /// An entry that seeking has read already.
+    next: Option<EntryRef<'a>>,
+    walk: Walk<'a>,
+}
+
+impl<'a> Iterator for BlockIter<'a> {
+    type Item = EntryRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<EntryRef<'a>> {
+        match self.next.take() {
+            Some(entry) => Some(entry),
+            None => self.walk.live(),
+        }
+    }
+}
+
+/// A place or a number in a block.
+fn narrow(value: usize) -> u32 {
+    u32::try_from(value).expect("a block is below 4 GiB")
+}
+
+/// Appends the tag of a live entry, and its ID against the one before.
+#[inline]
+fn put_tag(out: &mut Vec<u8>, shape: u8, previous: EntryId, id: EntryId) {
+    let ms = id.ms - previous.ms;
+    let mut put = |code: u8| out.push(shape << 1 | code << 3);
+    match (ms, id.seq) {
+        (0, seq) if seq - previous.seq == 1 => put(0),
+        (0, seq) => {
+            put(LONG_SEQ);
+            put_varint(out, seq - previous.seq);
+        }
+        (1..=SHORT_MS, 0) => put(ms.to_le_bytes()[0]),
+        (_, 0) => {
+            put(LONG_MS);
+            put_varint(out, ms);
+        }
+        (_, seq) => {
+            put(LONG_BOTH);
+            put_varint(out, ms);
+            put_varint(out, seq);
+        }
+    }
+}
+
+/// Reads what [`put_tag`] wrote after the tag, and the ID with it.
+#[inline]
+fn read_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
+    let ms_more = |more: u64| previous.ms.checked_add(more).ok_or(TOO_LARGE);
+    let seq_more = |more: u64| previous.seq.checked_add(more).ok_or(TOO_LARGE);
+    let id = match code {
+        0 => EntryId::new(previous.ms, seq_more(1)?),
+        LONG_MS => EntryId::new(ms_more(cursor.varint()?)?, 0),
+        LONG_SEQ => EntryId::new(previous.ms, seq_more(cursor.varint()?)?),
+        LONG_BOTH => EntryId::new(ms_more(cursor.varint()?)?, cursor.varint()?),
+        short => EntryId::new(ms_more(u64::from(short))?, 0),
+    };
+    if id > previous { Ok(id) } else { Err(Corrupt("the IDs of a block do not ascend")) }
+}
+
+const TOO_LARGE: Corrupt = Corrupt("an entry ID is too large");
+
+/// Passes over `n` strings.
+fn skip_names(cursor: &mut Cursor<'_>, n: usize) -> Result<(), Corrupt> {
+    for _ in 0..n {
+        cursor.bytes()?;
+    }
+    Ok(())
+}
+
+/// Passes over `n` lengths; returns their sum.
+#[inline]
+fn skip_lengths(cursor: &mut Cursor<'_>, n: usize) -> Result<usize, Corrupt> {
+    let mut sum = 0_u64;
+    for _ in 0..n {
+        sum = sum.checked_add(cursor.varint()?).ok_or(Corrupt("a length is too large"))?;
+    }
+    usize::try_from(sum).map_err(|_| Corrupt("a length is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_LIMIT: BlockLimits = BlockLimits { bytes: 0, entries: 0 };
+
+    /// A block that uses every shape and every ID code, and has tombstones.
+    fn varied() -> Block {
+        let mut block =
+            Block::new(EntryId::new(1000, 5), &Fields::Slices(&[b"a", b"12", b"bc", b""]), 0);
+        let ids = [(1000, 6), (1000, 9), (1028, 0), (1057, 0), (1057, 1), (2000, 7), (2001, 0)];
+        for (i, (ms, seq)) in ids.into_iter().enumerate() {
+            let fields: &[&[u8]] = match i % 4 {
+                0 => &[b"a", b"34", b"bc", b""],
+                1 => &[b"a", b"345", b"bc", b"x"],
+                2 => &[b"a", b"34", b"bd", b""],
+                _ => &[],
+            };
+            assert!(block.append(EntryId::new(ms, seq), &Fields::Slices(fields), NO_LIMIT));
+        }
+        assert!(block.delete(EntryId::new(1000, 5)));
+        assert!(block.delete(EntryId::new(1028, 0)));
+        assert!(block.delete(EntryId::new(2001, 0)));
+        assert!(!block.delete(EntryId::new(2001, 0)));
+        assert!(!block.delete(EntryId::new(1001, 0)));
+        block.check();
+        block
+    }
+
+    fn contents(block: &Block) -> Vec<(EntryId, Vec<u8>)> {
+        let encode = |entry: EntryRef<'_>| {
+            let mut out = Vec::new();
+            entry.fields.encode(&mut out);
+            (entry.id, out)
+        };
+        block.iter().map(encode).collect()
+    }
+
+    #[test]
+    fn every_shape_comes_back_from_memory_and_from_bytes() {
+        let block = varied();
+        let ids: Vec<_> = block.iter().map(|entry| entry.id.to_string()).collect();
+        assert_eq!(ids, ["1000-6", "1000-9", "1057-0", "1057-1", "2000-7"]);
+        assert_eq!((block.live(), block.total()), (5, 8));
+        assert_eq!(block.first().unwrap().id, EntryId::new(1000, 6));
+        assert_eq!(block.last().unwrap().id, EntryId::new(2000, 7));
+        let wide = block.find(EntryId::new(1000, 9)).unwrap();
+        assert_eq!(wide.fields.value(b"a"), Some(&b"345"[..]));
+        assert_eq!(block.find(EntryId::new(1057, 0)).unwrap().fields.pairs(), 0);
+        let mut out = Vec::new();
+        block.encode(&mut out);
+        let mut cursor = Cursor::new(&out);
+        let again = Block::decode(&mut cursor).unwrap();
+        again.check();
+        assert_eq!(cursor.end(), Ok(()));
+        assert_eq!(contents(&again), contents(&block));
+        assert_eq!((again.total(), again.last_id()), (8, block.last_id()));
+        let mut twice = Vec::new();
+        again.encode(&mut twice);
+        assert_eq!(twice, out);
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused_or_make_a_sound_block() {
+        let mut out = Vec::new();
+        varied().encode(&mut out);
+        for cut in 0..out.len() {
+            assert!(Block::decode(&mut Cursor::new(&out[..cut])).is_err());
+        }
+        for at in 0..out.len() {
+            for flip in 1..=255 {
+                let mut bad = out.clone();
+                bad[at] ^= flip;
+                if let Ok(block) = Block::decode(&mut Cursor::new(&bad)) {
+                    block.check();
+                    contents(&block);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_count_tombstones_and_bytes() {
+        let fields: Fields<'_> = Fields::Slices(&[b"f", b"0123456789"]);
+        let limits = BlockLimits { bytes: 0, entries: 3 };
+        let mut block = Block::new(EntryId::new(1, 0), &fields, 0);
+        assert!(block.append(EntryId::new(2, 0), &fields, limits));
+        assert!(block.delete(EntryId::new(1, 0)));
+        assert!(block.append(EntryId::new(3, 0), &fields, limits));
+        assert!(!block.append(EntryId::new(4, 0), &fields, limits));
+        let limits = BlockLimits { bytes: block.bytes_len() + 11, entries: 0 };
+        assert!(!block.append(EntryId::new(4, 0), &fields, limits));
+        let limits = BlockLimits { bytes: block.bytes_len() + 12, entries: 0 };
+        assert!(block.append(EntryId::new(4, 0), &fields, limits));
+        assert_eq!(block.drop_below(EntryId::new(4, 0)), 2);
+        assert_eq!(block.count_below(EntryId::MAX), 1);
+        block.check();
+        block.shrink();
+        block.check();
+    }
+}
