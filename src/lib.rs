@@ -5,4 +5,6 @@ pub mod codec;
 pub mod command;
 pub mod error;
 pub mod glob;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod stream;

@@ -1,0 +1,3 @@
+//! RESP over TCP.
+
+pub mod resp;
