@@ -5,6 +5,7 @@ pub mod codec;
 pub mod command;
 pub mod error;
 pub mod glob;
+pub mod rax;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod stream;
