@@ -6,6 +6,7 @@ pub mod command;
 pub mod error;
 pub mod glob;
 pub mod rax;
+pub mod rdb;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod stream;
