@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod command;
+pub mod config;
 pub mod error;
 pub mod glob;
 pub mod rax;
