@@ -1,4 +1,5 @@
-//! Redis's formats, for exchange with Redis and Valkey only; here the payload of DUMP and RESTORE.
+//! Redis's formats, for exchange with Redis and Valkey only; here the payload of DUMP and RESTORE,
+//! in `file.rs` whole files.
 //!
 //! | part | bytes |
 //! |---|---|
@@ -9,6 +10,7 @@
 //!
 //! We write the lowest type that loses nothing, so that the oldest peer possible can read it.
 
+pub mod file;
 mod listpack;
 mod lzf;
 mod stream;
@@ -35,27 +37,60 @@ pub enum Object {
     Str(Vec<u8>),
 }
 
+impl Object {
+    /// The type byte.
+    fn type_byte(&self) -> u8 {
+        match self {
+            Object::Stream(image) => Kind::of(image).byte(),
+            Object::Str(_) => STRING,
+        }
+    }
+
+    /// The first version of the format that has the type.
+    fn version(&self) -> u16 {
+        match self {
+            Object::Stream(image) => Kind::of(image).version(),
+            Object::Str(_) => STRING_VERSION,
+        }
+    }
+
+    /// Appends the value, without its type byte.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if an entry is too large for the format.
+    fn put_value(&self, out: &mut Vec<u8>) -> Result<(), Corrupt> {
+        match self {
+            Object::Stream(image) => stream::encode(image, out),
+            Object::Str(text) => {
+                wire::put_string(out, text);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the value after its type byte; `None` if the type is neither.
+    ///
+    /// # Errors
+    /// [`Corrupt`] says what is wrong with it.
+    fn read_value(byte: u8, reader: &mut Reader<'_>) -> Result<Option<Object>, Corrupt> {
+        Ok(match Kind::from_byte(byte) {
+            Some(kind) => Some(Object::Stream(stream::decode(kind, reader)?)),
+            None if byte == STRING => Some(Object::Str(reader.string()?.into_owned())),
+            None => None,
+        })
+    }
+}
+
 /// The payload that DUMP answers.
 ///
 /// # Errors
 /// If an entry is too large for the format, beyond 3 GiB.
 pub fn dump(object: &Object) -> Result<Vec<u8>, CommandError> {
-    let mut out = Vec::new();
-    let version = match object {
-        Object::Stream(image) => {
-            let kind = Kind::of(image);
-            out.push(kind.byte());
-            stream::encode(image, &mut out)
-                .map_err(|_| CommandError::Fixed("ERR the value is too large to be dumped"))?;
-            kind.version()
-        }
-        Object::Str(text) => {
-            out.push(STRING);
-            wire::put_string(&mut out, text);
-            STRING_VERSION
-        }
-    };
-    out.extend(version.to_le_bytes());
+    let mut out = vec![object.type_byte()];
+    object
+        .put_value(&mut out)
+        .map_err(|_| CommandError::Fixed("ERR the value is too large to be dumped"))?;
+    out.extend(object.version().to_le_bytes());
     let checksum = jones(&out);
     out.extend(checksum.to_le_bytes());
     Ok(out)
@@ -86,15 +121,10 @@ fn checked_body(payload: &[u8]) -> Option<&[u8]> {
 /// Reads type and value, and nothing else.
 fn body(bytes: &[u8]) -> Result<Object, Corrupt> {
     let mut reader = Reader::new(bytes);
-    let object = match reader.u8()? {
-        STRING => Object::Str(reader.string()?.into_owned()),
-        byte => match Kind::from_byte(byte) {
-            Some(kind) => Object::Stream(stream::decode(kind, &mut reader)?),
-            None => return Err(Corrupt("the value is of a type that is not supported")),
-        },
-    };
+    let byte = reader.u8()?;
+    let object = Object::read_value(byte, &mut reader)?;
     reader.end()?;
-    Ok(object)
+    object.ok_or(Corrupt("the value is neither a string nor a stream"))
 }
 
 /// The checksum of Redis's formats.

@@ -58,6 +58,27 @@ impl<'a> Reader<'a> {
         self.cursor.u8()
     }
 
+    /// How many bytes have been read.
+    pub(super) fn offset(&self) -> usize {
+        self.cursor.offset()
+    }
+
+    /// The next `n` bytes.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if fewer are left.
+    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], Corrupt> {
+        self.cursor.take(n)
+    }
+
+    /// A number of four bytes, little-endian.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if fewer are left.
+    pub(super) fn u32(&mut self) -> Result<u32, Corrupt> {
+        self.cursor.u32()
+    }
+
     /// A signed number of eight bytes, little-endian: a time.
     ///
     /// # Errors
