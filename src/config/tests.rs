@@ -132,7 +132,7 @@ fn files_include_others_and_keep_rules_of_users() {
     write("a.conf", "timeout 1\nmaxclients 5\n");
     write(
         "main",
-        "include *.conf\n  requirepass \"a\\x20b\"\r\nuser bob on >x\n\
+        "include *.conf\ninclude none.d/*.conf\n  requirepass \"a\\x20b\"\r\nuser bob on >x\n\
          rename-command DEBUG ''\nsave 200 2\nmaxmemory-policy allkeys-lru\nloadmodule x.so\n",
     );
     let main = folder.path().join("main");
