@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod reply;
+pub mod table;
 
 pub use args::Request;
 pub use reply::{Out, Protocol};
