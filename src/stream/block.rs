@@ -10,6 +10,7 @@
 //!
 //! | bytes | meaning |
 //! |---|---|
+//! | varint, varint | how many master fields there are, the sum of the master lengths |
 //! | strings | master fields, each with a varint length before it |
 //! | varints | master lengths |
 //! | entries | up to the end |
@@ -39,7 +40,6 @@
 //! |---|---|
 //! | varint, varint | base: milliseconds, sequence number |
 //! | varint | how many entries were skipped at the front |
-//! | varint | number of pairs of the master |
 //! | varint | length of the bytes |
 
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
@@ -62,8 +62,6 @@ const LONG_MS: u8 = 29;
 const LONG_SEQ: u8 = 30;
 /// ID code: milliseconds more by a varint, the sequence number a varint.
 const LONG_BOTH: u8 = 31;
-/// The most bytes a tag and an ID take.
-const ID_MAX: usize = 21;
 /// The most bytes of a block that has more than one entry, whatever the limits say. Redis: the
 /// same.
 const BYTES_MAX: usize = 1 << 30;
@@ -106,10 +104,6 @@ pub struct Block {
     names_end: u32,
     /// Where the master lengths end.
     lengths_end: u32,
-    /// The number of master fields.
-    pairs: u32,
-    /// The sum of the master lengths.
-    values_len: u32,
     /// Where the first live entry begins.
     head: u32,
     /// Where the last entry begins, which may be a tombstone.
@@ -121,13 +115,19 @@ pub struct Block {
 impl Block {
     /// A block with one entry. `capacity` is the size that it is expected to grow to, in bytes;
     /// 0 if that is not known.
+    ///
+    /// # Panics
+    /// If `id` is `0-0`, or the entry takes 4 GiB.
     pub fn new(id: EntryId, fields: &Fields<'_>, capacity: usize) -> Self {
         assert!(!id.is_min());
-        let mut bytes = Vec::with_capacity(capacity.max(fields.encoded_len() + ID_MAX));
-        let mut values_len = 0;
-        for (name, value) in fields {
+        let values_len: usize = fields.iter().map(|(_, value)| value.len()).sum();
+        let tag_len = tag_len(EntryId::MIN, id);
+        let size = varint_len(values_len as u64) + fields.encoded_len() + tag_len;
+        let mut bytes = Vec::with_capacity(capacity.max(size));
+        put_varint(&mut bytes, fields.pairs() as u64);
+        put_varint(&mut bytes, values_len as u64);
+        for (name, _) in fields {
             put_bytes(&mut bytes, name);
-            values_len += value.len();
         }
         let names_end = narrow(bytes.len());
         for (_, value) in fields {
@@ -144,8 +144,6 @@ impl Block {
             last_id: id,
             names_end,
             lengths_end: head,
-            pairs: narrow(fields.pairs()),
-            values_len: narrow(values_len),
             head,
             last_at: head,
             live: 1,
@@ -156,7 +154,7 @@ impl Block {
     /// Appends an entry unless a limit is reached; says whether it did.
     ///
     /// # Panics
-    /// If `id` is not above the last ID.
+    /// If `id` is not above [`Block::last_id`].
     pub fn append(&mut self, id: EntryId, fields: &Fields<'_>, limits: BlockLimits) -> bool {
         assert!(id > self.last_id);
         if limits.entries != 0 && self.total as usize >= limits.entries {
@@ -164,10 +162,11 @@ impl Block {
         }
         let plan = self.master().plan(fields);
         let max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
-        if self.bytes.len() + plan.size >= max {
+        let size = tag_len(self.last_id, id) + plan.size;
+        if self.bytes.len() + size >= max {
             return false;
         }
-        self.bytes.reserve(plan.size + ID_MAX);
+        self.bytes.reserve(size);
         self.last_at = narrow(self.bytes.len());
         put_tag(&mut self.bytes, plan.shape, self.last_id, id);
         if plan.shape == OWN_FIELDS {
@@ -212,13 +211,13 @@ impl Block {
 
     /// The last live entry. O(1) unless the last entry is a tombstone.
     pub fn last(&self) -> Option<EntryRef<'_>> {
-        if self.live == 0 {
-            return None;
-        }
-        if self.bytes[self.last_at as usize] & TOMBSTONE == 0 {
-            return Some(self.at(self.last_at, self.last_id));
-        }
-        self.iter().last()
+        self.last_if_live().or_else(|| self.iter().last())
+    }
+
+    /// The last entry, unless it is a tombstone. O(1).
+    pub(super) fn last_if_live(&self) -> Option<EntryRef<'_>> {
+        let live = self.bytes[self.last_at as usize] & TOMBSTONE == 0 && self.live > 0;
+        live.then(|| self.at(self.last_at, self.last_id))
     }
 
     /// The live entry with this ID. Linear in the entries of the block, as everything below.
@@ -228,34 +227,22 @@ impl Block {
 
     /// The live entries in ascending order.
     pub fn iter(&self) -> BlockIter<'_> {
-        BlockIter { next: None, walk: self.walk() }
+        BlockIter { walk: self.walk() }
     }
 
     /// The live entries from `start` on, in ascending order.
     pub fn iter_from(&self, start: EntryId) -> BlockIter<'_> {
-        let mut walk = self.walk();
-        let mut next = None;
-        if start <= self.last_id {
-            while let Some(entry) = walk.live() {
-                if entry.id >= start {
-                    next = Some(entry);
-                    break;
-                }
-            }
-        } else {
-            walk.cursor = Cursor::new(&[]);
-        }
-        BlockIter { next, walk }
+        BlockIter { walk: self.walk_from(start) }
     }
 
     /// Appends the places of the live entries from `start` to `end`, for [`Block::at`].
     pub(super) fn places(&self, start: EntryId, end: EntryId, out: &mut Vec<(u32, EntryId)>) {
-        let mut walk = self.walk();
+        let mut walk = self.walk_from(start);
         loop {
-            let at = self.head + narrow(walk.cursor.offset());
+            let at = walk.place();
             match walk.next() {
                 Some((entry, deleted)) if entry.id <= end => {
-                    if !deleted && entry.id >= start {
+                    if !deleted {
                         out.push((at, entry.id));
                     }
                 }
@@ -280,23 +267,24 @@ impl Block {
         self.iter().take_while(|entry| entry.id < id).count()
     }
 
-    /// Makes the live entry with this ID a tombstone; says whether there was one.
-    pub fn delete(&mut self, id: EntryId) -> bool {
-        let mut walk = self.walk();
-        let at = loop {
-            let at = self.head as usize + walk.cursor.offset();
-            match walk.next() {
-                Some((entry, deleted)) if entry.id == id && !deleted => break at,
-                Some((entry, _)) if entry.id < id => {}
-                Some(_) | None => return false,
-            }
-        };
-        self.bytes[at] |= TOMBSTONE;
+    /// Where the live entry with this ID begins, for [`Block::delete`].
+    pub(super) fn place(&self, id: EntryId) -> Option<u32> {
+        let mut walk = self.walk_from(id);
+        let place = walk.place();
+        let (entry, deleted) = walk.next()?;
+        (entry.id == id && !deleted).then_some(place)
+    }
+
+    /// Makes the live entry that begins at `place` a tombstone. A block without a live entry is
+    /// of no more use.
+    pub(super) fn delete(&mut self, place: u32) {
+        let tag = &mut self.bytes[place as usize];
+        assert!(*tag & TOMBSTONE == 0);
+        *tag |= TOMBSTONE;
         self.live -= 1;
-        if at == self.head as usize {
+        if place == self.head {
             self.drop_below(EntryId::MIN);
         }
-        true
     }
 
     /// Drops the entries with an ID below `id`; returns how many of them were live. Linear in
@@ -305,7 +293,7 @@ impl Block {
         let mut walk = self.walk();
         let mut dropped: u32 = 0;
         let (head, base) = loop {
-            let place = (self.head + narrow(walk.cursor.offset()), walk.previous);
+            let place = (walk.place(), walk.previous);
             match walk.next() {
                 Some((entry, false)) if entry.id >= id => break place,
                 Some((_, deleted)) => dropped += u32::from(!deleted),
@@ -319,14 +307,14 @@ impl Block {
 
     /// Gives back the memory that a block that is to grow no more does not use.
     pub fn shrink(&mut self) {
-        // An allocator may ignore a smaller size (mimalloc does up to a half), a copy is exact.
-        // Below a sixteenth the copy is not worth it: size classes are no finer.
-        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 16 {
+        // An allocator may ignore a smaller size (mimalloc does up to a half), a copy is exact;
+        // and the memory it frees is still cached when the next block takes it.
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 128 {
             self.bytes = self.bytes.as_slice().to_vec();
         }
     }
 
-    /// The size that the limit in bytes counts.
+    /// The size in bytes, which [`BlockLimits`] bounds.
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()
     }
@@ -346,7 +334,6 @@ impl Block {
             present += 1;
         }
         put_varint(out, u64::from(self.total) - present);
-        put_varint(out, u64::from(self.pairs));
         let master = &self.bytes[..self.lengths_end as usize];
         let entries = &self.bytes[self.head as usize..];
         put_varint(out, (master.len() + entries.len()) as u64);
@@ -361,16 +348,17 @@ impl Block {
     pub fn decode(cursor: &mut Cursor<'_>) -> Result<Self, Corrupt> {
         let base = EntryId::new(cursor.varint()?, cursor.varint()?);
         let skipped = cursor.varint()?;
-        let pairs = cursor.varint()?;
         let bytes = cursor.bytes()?;
         if bytes.len() > u32::MAX as usize {
             return Err(Corrupt("a block is too large"));
         }
         let mut rest = Cursor::new(bytes);
-        let pairs = usize::try_from(pairs).map_err(|_| Corrupt("a block has too many fields"))?;
+        let (pairs, values_len) = (rest.count()?, rest.varint()?);
         skip_names(&mut rest, pairs)?;
         let names_end = rest.offset();
-        let values_len = skip_lengths(&mut rest, pairs)?;
+        if skip_lengths(&mut rest, pairs)? as u64 != values_len {
+            return Err(Corrupt("the master lengths of a block are not their sum"));
+        }
         let head = rest.offset();
         let mut block = Block {
             bytes: bytes.to_vec(),
@@ -378,15 +366,12 @@ impl Block {
             last_id: base,
             names_end: narrow(names_end),
             lengths_end: narrow(head),
-            pairs: narrow(pairs),
-            values_len: u32::try_from(values_len)
-                .map_err(|_| Corrupt("the values of a block are too large"))?,
             head: narrow(head),
             last_at: narrow(head),
             live: 0,
             total: 0,
         };
-        let master = Master { pairs, ..block.master() };
+        let master = block.master();
         let mut rest = Cursor::new(&block.bytes[head..]);
         let (mut last_id, mut last_at, mut live, mut total) = (base, 0, 0, 0_u32);
         while !rest.is_empty() {
@@ -416,20 +401,18 @@ impl Block {
         assert!(self.names_end <= self.lengths_end);
         assert!(self.lengths_end <= self.head);
         assert!(self.live >= 1);
-        let mut lengths = self.master().lengths;
-        let mut names = self.master().names;
-        let mut values_len = 0;
-        for _ in 0..self.pairs {
+        let Master { pairs, mut names, mut lengths, values_len } = self.master();
+        for _ in 0..pairs {
             take_string(&mut names);
-            values_len += take_length(&mut lengths);
         }
+        let sum: usize = (0..pairs).map(|_| take_length(&mut lengths)).sum();
         assert!(names.is_empty());
         assert!(lengths.is_empty());
-        assert_eq!(values_len, self.values_len as usize);
+        assert_eq!(sum, values_len);
         let mut walk = self.walk();
         let (mut live, mut total, mut last) = (0, 0, (self.head, self.base));
         loop {
-            let at = self.head + narrow(walk.cursor.offset());
+            let at = walk.place();
             let Some((entry, deleted)) = walk.next() else { break };
             assert!(entry.id > last.1);
             assert!(total > 0 || !deleted);
@@ -446,9 +429,11 @@ impl Block {
     /// What the first entry's shape says of the others.
     #[inline]
     fn master(&self) -> Master<'_> {
-        let (names, lengths) =
+        let (mut names, lengths) =
             self.bytes[..self.lengths_end as usize].split_at(self.names_end as usize);
-        Master { pairs: self.pairs as usize, names, lengths, values_len: self.values_len as usize }
+        let pairs = take_length(&mut names);
+        let values_len = take_length(&mut names);
+        Master { pairs, names, lengths, values_len }
     }
 
     /// All entries from the head on.
@@ -456,11 +441,30 @@ impl Block {
     fn walk(&self) -> Walk<'_> {
         Walk {
             master: self.master(),
+            head: self.head,
             cursor: Cursor::new(&self.bytes[self.head as usize..]),
             previous: self.base,
         }
     }
+
+    /// All entries from `start` on.
+    fn walk_from(&self, start: EntryId) -> Walk<'_> {
+        let mut walk = self.walk();
+        if start > self.last_id {
+            walk.cursor = Cursor::new(&[]);
+            return walk;
+        }
+        loop {
+            let before = walk.clone();
+            match walk.next() {
+                Some((entry, _)) if entry.id < start => {}
+                Some(_) | None => return before,
+            }
+        }
+    }
 }
+
+const TOO_LARGE: Corrupt = Corrupt("an entry ID is too large");
 
 /// Why reading an entry of a block cannot fail.
 const CHECKED: &str = "a block has written its entries itself, or checked them when decoded";
@@ -477,7 +481,7 @@ struct Master<'a> {
 /// How an entry will be stored.
 struct Plan {
     shape: u8,
-    /// At most this many bytes, apart from what the ID code asks for.
+    /// The bytes it takes after the tag and the ID.
     size: usize,
 }
 
@@ -487,20 +491,20 @@ impl<'a> Master<'a> {
     fn plan(&self, fields: &Fields<'_>) -> Plan {
         if fields.pairs() == self.pairs {
             let (mut names, mut lengths) = (self.names, self.lengths);
-            let (mut same_names, mut same_lengths, mut size) = (true, true, 1);
+            let (mut same_names, mut same_lengths, mut size) = (true, true, 0);
             for (name, value) in fields {
                 same_names &= take_string(&mut names) == name;
                 same_lengths &= take_length(&mut lengths) == value.len();
                 size += varint_len(value.len() as u64) + value.len();
             }
             if same_names && same_lengths {
-                return Plan { shape: AS_MASTER, size: 1 + self.values_len };
+                return Plan { shape: AS_MASTER, size: self.values_len };
             }
             if same_names {
                 return Plan { shape: OWN_LENGTHS, size };
             }
         }
-        Plan { shape: OWN_FIELDS, size: 1 + fields.encoded_len() }
+        Plan { shape: OWN_FIELDS, size: fields.encoded_len() }
     }
 
     /// Reads the entry at the cursor, checking all of it, and says whether it is a tombstone.
@@ -545,11 +549,18 @@ impl<'a> Master<'a> {
 #[derive(Clone, Debug)]
 struct Walk<'a> {
     master: Master<'a>,
+    head: u32,
     cursor: Cursor<'a>,
     previous: EntryId,
 }
 
 impl<'a> Walk<'a> {
+    /// Where the next entry begins.
+    #[inline]
+    fn place(&self) -> u32 {
+        self.head + narrow(self.cursor.offset())
+    }
+
     /// The next entry, and whether it is a tombstone.
     #[inline]
     fn next(&mut self) -> Option<(EntryRef<'a>, bool)> {
@@ -576,8 +587,6 @@ impl<'a> Walk<'a> {
 /// The live entries of a block in ascending order.
 #[derive(Clone, Debug)]
 pub struct BlockIter<'a> {
-    /// An entry that seeking has read already.
-    next: Option<EntryRef<'a>>,
     walk: Walk<'a>,
 }
 
@@ -586,10 +595,7 @@ impl<'a> Iterator for BlockIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<EntryRef<'a>> {
-        match self.next.take() {
-            Some(entry) => Some(entry),
-            None => self.walk.live(),
-        }
+        self.walk.live()
     }
 }
 
@@ -622,22 +628,46 @@ fn put_tag(out: &mut Vec<u8>, shape: u8, previous: EntryId, id: EntryId) {
     }
 }
 
+/// How many bytes [`put_tag`] appends.
+#[inline]
+fn tag_len(previous: EntryId, id: EntryId) -> usize {
+    let ms = id.ms - previous.ms;
+    1 + match (ms, id.seq) {
+        (0, seq) if seq - previous.seq == 1 => 0,
+        (0, seq) => varint_len(seq - previous.seq),
+        (1..=SHORT_MS, 0) => 0,
+        (_, 0) => varint_len(ms),
+        (_, seq) => varint_len(ms) + varint_len(seq),
+    }
+}
+
 /// Reads what [`put_tag`] wrote after the tag, and the ID with it.
 #[inline]
 fn read_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
-    let ms_more = |more: u64| previous.ms.checked_add(more).ok_or(TOO_LARGE);
-    let seq_more = |more: u64| previous.seq.checked_add(more).ok_or(TOO_LARGE);
-    let id = match code {
-        0 => EntryId::new(previous.ms, seq_more(1)?),
-        LONG_MS => EntryId::new(ms_more(cursor.varint()?)?, 0),
-        LONG_SEQ => EntryId::new(previous.ms, seq_more(cursor.varint()?)?),
-        LONG_BOTH => EntryId::new(ms_more(cursor.varint()?)?, cursor.varint()?),
-        short => EntryId::new(ms_more(u64::from(short))?, 0),
-    };
-    if id > previous { Ok(id) } else { Err(Corrupt("the IDs of a block do not ascend")) }
+    if u64::from(code) > SHORT_MS {
+        return read_long_id(code, cursor, previous);
+    }
+    // Which of these codes it is cannot be predicted, so no branch asks.
+    let (ms, ms_wraps) = previous.ms.overflowing_add(u64::from(code));
+    let (next, seq_wraps) = previous.seq.overflowing_add(1);
+    let same = code == 0;
+    if ms_wraps | (same & seq_wraps) {
+        return Err(TOO_LARGE);
+    }
+    Ok(EntryId::new(ms, if same { next } else { 0 }))
 }
 
-const TOO_LARGE: Corrupt = Corrupt("an entry ID is too large");
+/// [`read_id`] for the codes that are followed by a varint.
+fn read_long_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
+    let more = cursor.varint()?;
+    let (ms, seq) = match code {
+        LONG_SEQ => (Some(previous.ms), previous.seq.checked_add(more)),
+        LONG_MS => (previous.ms.checked_add(more), Some(0)),
+        _ => (previous.ms.checked_add(more), Some(cursor.varint()?)),
+    };
+    let id = EntryId::new(ms.ok_or(TOO_LARGE)?, seq.ok_or(TOO_LARGE)?);
+    if id > previous { Ok(id) } else { Err(Corrupt("the IDs of a block do not ascend")) }
+}
 
 /// Passes over `n` strings.
 fn skip_names(cursor: &mut Cursor<'_>, n: usize) -> Result<(), Corrupt> {
@@ -677,11 +707,12 @@ mod tests {
             };
             assert!(block.append(EntryId::new(ms, seq), &Fields::Slices(fields), NO_LIMIT));
         }
-        assert!(block.delete(EntryId::new(1000, 5)));
-        assert!(block.delete(EntryId::new(1028, 0)));
-        assert!(block.delete(EntryId::new(2001, 0)));
-        assert!(!block.delete(EntryId::new(2001, 0)));
-        assert!(!block.delete(EntryId::new(1001, 0)));
+        for (ms, seq) in [(1000, 5), (1028, 0), (2001, 0)] {
+            let id = EntryId::new(ms, seq);
+            block.delete(block.place(id).unwrap());
+            assert_eq!(block.place(id), None);
+        }
+        assert_eq!(block.place(EntryId::new(1001, 0)), None);
         block.check();
         block
     }
@@ -744,7 +775,7 @@ mod tests {
         let limits = BlockLimits { bytes: 0, entries: 3 };
         let mut block = Block::new(EntryId::new(1, 0), &fields, 0);
         assert!(block.append(EntryId::new(2, 0), &fields, limits));
-        assert!(block.delete(EntryId::new(1, 0)));
+        block.delete(block.place(EntryId::new(1, 0)).unwrap());
         assert!(block.append(EntryId::new(3, 0), &fields, limits));
         assert!(!block.append(EntryId::new(4, 0), &fields, limits));
         let limits = BlockLimits { bytes: block.bytes_len() + 11, entries: 0 };

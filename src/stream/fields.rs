@@ -231,6 +231,17 @@ pub(super) fn take_string<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
 /// Takes a length off the front of `bytes`, which have been validated.
 #[inline]
 pub(super) fn take_length(bytes: &mut &[u8]) -> usize {
+    if let Some((&first, rest)) = bytes.split_first()
+        && first < 0x80
+    {
+        *bytes = rest;
+        return usize::from(first);
+    }
+    take_long_length(bytes)
+}
+
+/// A length of more than one byte.
+fn take_long_length(bytes: &mut &[u8]) -> usize {
     let mut cursor = Cursor::new(bytes);
     let len = cursor.varint().ok().and_then(|len| usize::try_from(len).ok());
     *bytes = cursor.rest();

@@ -1,8 +1,10 @@
 //! The stream.
 pub mod block;
+pub mod entries;
 pub mod fields;
 pub mod id;
 pub mod image;
 pub use block::{Block, BlockLimits, EntryRef};
+pub use entries::Entries;
 pub use fields::{Fields, Span};
 pub use id::{EntryId, UnixMs};
