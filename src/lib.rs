@@ -6,9 +6,12 @@ pub mod command;
 pub mod config;
 pub mod error;
 pub mod glob;
+pub mod persist;
 pub mod pubsub;
 pub mod rax;
 pub mod rdb;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod stream;
+#[doc(hidden)]
+pub mod testing;

@@ -1,0 +1,336 @@
+//! Reading the log back: every frame from a position on, up to the end, which is found by rule.
+//!
+//! A frame that does not check at position `p` ends the log if nothing valid behind it names a
+//! durable position above `p`: then the frame was never promised (the system writes pages back in
+//! any order), and what is behind it is *cut*, which means left where it is and never read again.
+//! Otherwise bytes that were promised are damaged, and the log refuses to open: nothing is skipped.
+//! Only bytes behind `p` can name a position above it, so one pass decides.
+//!
+//! A segment ends where the next one starts. What it holds beyond was cut earlier.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::{
+    FRAME_HEADER_MAX, FoundHeader, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, low_bytes,
+};
+use crate::error::StorageError;
+use crate::persist::disk::{Access, DiskFile};
+use crate::persist::{Directory, Position};
+
+/// How much is read at once; any value works.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// What the caller does with a frame: the position after it, and its payload.
+pub type Visit<'a> = dyn FnMut(Position, &[u8]) -> Result<(), StorageError> + 'a;
+
+/// Where and why the log ended before its bytes did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The end of the log: the position of the first frame that is not whole.
+    pub at: Position,
+    /// The file in which that is.
+    pub path: PathBuf,
+    /// The byte of the file from which on nothing is used.
+    pub offset: u64,
+    /// The last byte of the file that is not zero, plus one: what is kept there.
+    pub kept_until: u64,
+    /// Whole segments behind it, under the names they were given.
+    pub aside: Vec<PathBuf>,
+}
+
+/// What a walk over the segments found.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// The end of the log.
+    pub(super) end: u64,
+    /// Frames with a payload.
+    pub(super) frames: u64,
+    /// Bytes of frames, marks included.
+    pub(super) bytes: u64,
+    /// The cut, if there was one; `aside` is still empty.
+    pub(super) cut: Option<Cut>,
+    /// Starts of the segments that are behind the cut as a whole.
+    pub(super) behind: Vec<Position>,
+}
+
+/// Visits each frame with a payload from `from` on. `segments` ascends.
+pub(super) fn walk(
+    directory: &Directory,
+    segments: &[Position],
+    from: Position,
+    visit: &mut Visit<'_>,
+) -> Result<Walk, StorageError> {
+    let mut walk = Walk { end: from.0, frames: 0, bytes: 0, cut: None, behind: Vec::new() };
+    let Some(first) = segments.iter().rposition(|&start| start <= from) else {
+        return match segments.first() {
+            None => Ok(walk),
+            Some(&start) => Err(StorageError::Damaged {
+                path: directory.segment_path(start),
+                offset: 0,
+                reason: format!("the log before it, from position {from} on, is missing"),
+            }),
+        };
+    };
+    for (i, &start) in segments.iter().enumerate().skip(first) {
+        let later = &segments[i + 1..];
+        let mut segment = Segment::open(directory, start, later.len() < 2)?;
+        let limit = later.first().map_or(u64::MAX, |next| next.0);
+        walk_segment(&mut segment, limit, &mut walk, visit)?;
+        if walk.end == limit {
+            segment.refuse_frame_at(limit)?;
+            continue;
+        }
+        let content_end = segment.judge(walk.end, directory, later)?;
+        if content_end > segment.offset(walk.end) || !later.is_empty() {
+            walk.cut = Some(Cut {
+                at: Position(walk.end),
+                path: segment.path.clone(),
+                offset: segment.offset(walk.end),
+                kept_until: content_end,
+                aside: Vec::new(),
+            });
+            walk.behind = later.to_vec();
+            if walk.end == start.0 && content_end > SEGMENT_HEADER_BYTES {
+                walk.behind.insert(0, start);
+            }
+        }
+        break;
+    }
+    Ok(walk)
+}
+
+/// Advances `walk.end` over the valid frames of a segment, at most to `limit`.
+fn walk_segment(
+    segment: &mut Segment,
+    limit: u64,
+    walk: &mut Walk,
+    visit: &mut Visit<'_>,
+) -> Result<(), StorageError> {
+    while walk.end < limit {
+        let Some(frame) = segment.frame(walk.end)? else { break };
+        if frame.end > limit {
+            break;
+        }
+        if !frame.payload.is_empty() {
+            visit(Position(frame.end), frame.payload)?;
+            walk.frames += 1;
+        }
+        walk.bytes += frame.end - walk.end;
+        walk.end = frame.end;
+    }
+    Ok(())
+}
+
+/// A valid frame.
+struct Frame<'a> {
+    payload: &'a [u8],
+    /// The position after it.
+    end: u64,
+    /// The durable position that it names.
+    durable: u64,
+}
+
+/// A segment being read, through a window on its bytes.
+struct Segment {
+    path: PathBuf,
+    start: u64,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+    /// `None` if the header is bad: then no frame can be checked.
+    header: Option<SegmentHeader>,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Segment {
+    /// Opens a segment and makes durable what it holds. `cold`: read it from the disk and not
+    /// from memory, since a sync of it may have failed and left in memory what the disk lacks.
+    fn open(directory: &Directory, start: Position, cold: bool) -> Result<Self, StorageError> {
+        let path = directory.segment_path(start);
+        let file = directory.open_file(&path, Access::Read)?;
+        file.sync().map_err(|e| StorageError::io(&path, "fdatasync", &e))?;
+        if cold {
+            file.drop_cache();
+        }
+        let len = file.len().map_err(|e| StorageError::io(&path, "stat", &e))?;
+        let (window, window_at) = (Vec::new(), 0);
+        let mut segment =
+            Segment { path, start: start.0, file, len, header: None, window, window_at };
+        let bytes = segment.bytes(0, SEGMENT_HEADER_BYTES.try_into().unwrap_or(usize::MAX))?;
+        segment.header = match SegmentHeader::decode(bytes) {
+            FoundHeader::Good(header) if header.start == start.0 => Some(header),
+            FoundHeader::Good(header) => {
+                let reason = format!("its header says that it starts at {}", header.start);
+                return Err(StorageError::Damaged { path: segment.path, offset: 24, reason });
+            }
+            FoundHeader::Version(version) => {
+                let path = segment.path;
+                return Err(StorageError::Version { path, found: version.to_string() });
+            }
+            FoundHeader::Bad => None,
+        };
+        Ok(segment)
+    }
+
+    /// The byte of the file at which the frame at `position` stands.
+    fn offset(&self, position: u64) -> u64 {
+        (position - self.start).saturating_add(SEGMENT_HEADER_BYTES)
+    }
+
+    /// `len` bytes at `offset`; fewer at the end of the file.
+    fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], StorageError> {
+        let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        let begin = offset.checked_sub(self.window_at).and_then(|at| usize::try_from(at).ok());
+        let begin = match begin {
+            Some(begin) if begin.checked_add(len).is_some_and(|end| end <= self.window.len()) => {
+                begin
+            }
+            _ => {
+                self.window.resize(len.max(WINDOW_BYTES.min(left)), 0);
+                let read = self.file.read_at(&mut self.window, offset);
+                let read = read.map_err(|e| StorageError::io(&self.path, "read", &e))?;
+                self.window.truncate(read);
+                self.window_at = offset;
+                0
+            }
+        };
+        let end = self.window.len().min(begin + len);
+        Ok(&self.window[begin..end])
+    }
+
+    /// The frame at `position`, if one is there and whole.
+    fn frame(&mut self, position: u64) -> Result<Option<Frame<'_>>, StorageError> {
+        let Some(SegmentHeader { seed, .. }) = self.header else { return Ok(None) };
+        let offset = self.offset(position);
+        let Some(header) = FrameHeader::decode(self.bytes(offset, FRAME_HEADER_MAX)?, position)
+        else {
+            return Ok(None);
+        };
+        let Some(len) = header.frame_bytes() else { return Ok(None) };
+        let Some(end) = position.checked_add(len as u64) else { return Ok(None) };
+        // A length from damaged bytes must not allocate more than the file has.
+        if len as u64 > self.len.saturating_sub(offset) {
+            return Ok(None);
+        }
+        let frame = self.bytes(offset, len)?;
+        if frame.len() < len || !header.verify(frame, seed, position) {
+            return Ok(None);
+        }
+        let payload = &frame[header.header_bytes..];
+        Ok(Some(Frame { payload, end, durable: header.durable }))
+    }
+
+    /// Decides on the bad frame at `position`, with which the walk ended: an error if it was
+    /// promised. Otherwise the end of what is not zero in this file.
+    fn judge(
+        &mut self,
+        position: u64,
+        directory: &Directory,
+        later: &[Position],
+    ) -> Result<u64, StorageError> {
+        let content_end = self.content_end()?;
+        let mut durable = self.greatest_durable(position, content_end)?;
+        for &start in later {
+            let mut segment = Segment::open(directory, start, false)?;
+            let content_end = segment.content_end()?;
+            durable = durable.max(segment.greatest_durable(start.0, content_end)?);
+        }
+        if durable > position {
+            let reason = format!(
+                "the frame at position {position} is not what was written, \
+                 and was durable (position {durable} is)"
+            );
+            let offset = self.offset(position).min(self.len);
+            return Err(StorageError::Damaged { path: self.path.clone(), offset, reason });
+        }
+        Ok(content_end)
+    }
+
+    /// The end of what is not zero in the file.
+    fn content_end(&mut self) -> Result<u64, StorageError> {
+        let mut end = self.len;
+        while end > 0 {
+            let begin = end.saturating_sub(WINDOW_BYTES as u64);
+            let len = usize::try_from(end - begin).unwrap_or(WINDOW_BYTES);
+            let bytes = self.bytes(begin, len)?;
+            if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+                return Ok(begin + last as u64 + 1);
+            }
+            end = begin;
+        }
+        Ok(0)
+    }
+
+    /// The greatest durable position that the header names, or a valid frame at or behind
+    /// `position`, wherever it stands.
+    fn greatest_durable(
+        &mut self,
+        mut position: u64,
+        content_end: u64,
+    ) -> Result<u64, StorageError> {
+        let Some(header) = self.header else { return Ok(0) };
+        let mut durable = header.durable;
+        while self.offset(position) < content_end {
+            if let Some(frame) = self.frame(position)? {
+                durable = durable.max(frame.durable);
+                position = frame.end;
+                continue;
+            }
+            position += 1;
+            let bytes = self.ahead(self.offset(position))?;
+            match first_candidate(bytes, position) {
+                Some(skip) => position += skip as u64,
+                // A frame may begin in the last bytes, with its position behind them.
+                None if bytes.len() > FRAME_HEADER_MAX => {
+                    position += (bytes.len() - FRAME_HEADER_MAX) as u64;
+                }
+                None => break,
+            }
+        }
+        Ok(durable)
+    }
+
+    /// What the window has from `offset` on: more than a frame's header unless the file ends.
+    fn ahead(&mut self, offset: u64) -> Result<&[u8], StorageError> {
+        let window_end = self.window_at + self.window.len() as u64;
+        let len = match window_end.checked_sub(offset).map(usize::try_from) {
+            Some(Ok(len)) if offset >= self.window_at && len > FRAME_HEADER_MAX => len,
+            _ => WINDOW_BYTES,
+        };
+        self.bytes(offset, len)
+    }
+
+    /// Refuses a log whose next segment starts at `limit` although this one goes on there: then
+    /// one of the files is not of this log.
+    fn refuse_frame_at(&mut self, limit: u64) -> Result<(), StorageError> {
+        if limit == u64::MAX || self.frame(limit)?.is_none() {
+            return Ok(());
+        }
+        let reason = format!("position {limit} is here and in the segment that starts there");
+        let offset = self.offset(limit);
+        Err(StorageError::Damaged { path: self.path.clone(), offset, reason })
+    }
+}
+
+/// The first place in `bytes`, which begin at `position`, where a frame's own position stands.
+fn first_candidate(bytes: &[u8], position: u64) -> Option<usize> {
+    let places = bytes.windows(4).skip(8);
+    places.zip(position..).position(|(found, at)| found == low_bytes(at))
+}
+
+/// Frees the space that was kept ahead in a finished segment of `end - start` bytes of frames.
+pub(super) fn trim(
+    file: &dyn DiskFile,
+    path: &Path,
+    start: u64,
+    end: u64,
+) -> Result<(), StorageError> {
+    let keep = SEGMENT_HEADER_BYTES + (end - start);
+    let len = file.len().map_err(|e| StorageError::io(path, "stat", &e))?;
+    if len > keep {
+        file.set_len(keep).map_err(|e| StorageError::io(path, "truncate", &e))?;
+    }
+    Ok(())
+}

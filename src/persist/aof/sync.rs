@@ -1,0 +1,219 @@
+//! The sync thread: makes the log durable, keeps space ahead of it, proves what is durable.
+//!
+//! It sleeps until an append, a request or a deadline wakes it, and does one thing at a time. While
+//! it syncs, appends go on; the next sync covers them all.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{Log, frame, is_full, lock, reader};
+use crate::error::StorageError;
+use crate::persist::{Position, SyncPolicy};
+
+/// How long nothing must follow a sync before a mark does; chosen.
+const MARK_DELAY: Duration = Duration::from_millis(100);
+/// How long a full disk is left alone before it is tried again; chosen, below the 2 s in which
+/// writes must go on once there is space.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+/// The period of [`SyncPolicy::EverySec`].
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+
+/// Starts the thread.
+pub(super) fn start(log: &Arc<Log>) -> Result<JoinHandle<()>, StorageError> {
+    let shared = Arc::clone(log);
+    let handle = thread::Builder::new()
+        .name("millstream-sync".to_owned())
+        .spawn(move || run(&shared))
+        .map_err(|e| StorageError::io(log.directory.path(), "start the sync thread", &e))?;
+    // It was just made, and nobody else sets it.
+    let _ = log.syncer.set(handle.thread().clone());
+    Ok(handle)
+}
+
+fn run(log: &Log) {
+    let mut last_sync = Instant::now();
+    let mut last_retry = Instant::now();
+    while !log.stop.load(Ordering::Acquire) {
+        let now = Instant::now();
+        let mut wait = Duration::MAX;
+        let full = log.disk_full.load(Ordering::Acquire);
+        if !full || now.duration_since(last_retry) >= FULL_RETRY {
+            last_retry = now;
+            log.make_space();
+        }
+        if log.disk_full.load(Ordering::Acquire) {
+            wait = FULL_RETRY;
+        }
+        let since_sync = now.duration_since(last_sync);
+        let end = log.end.load(Ordering::Acquire);
+        let unsynced = log.unsynced.load(Ordering::Acquire);
+        if log.sync_wanted.load(Ordering::Acquire)
+            || unsynced && (log.sync_is_due(end) || log.period_is_over(since_sync))
+        {
+            // A failure is kept in the log and told to its listeners.
+            let _ = log.sync();
+            last_sync = Instant::now();
+            continue;
+        }
+        if unsynced && log.policy() == SyncPolicy::EverySec {
+            wait = wait.min(SYNC_PERIOD.saturating_sub(since_sync));
+        } else if !unsynced && log.needs_mark() {
+            if since_sync >= MARK_DELAY {
+                log.mark();
+            } else {
+                wait = wait.min(MARK_DELAY.saturating_sub(since_sync));
+            }
+        }
+        if wait == Duration::MAX {
+            thread::park();
+        } else {
+            thread::park_timeout(wait);
+        }
+    }
+}
+
+impl Log {
+    /// Whether a log that ends at `end` and has unsynced frames wants a sync at once: under
+    /// [`SyncPolicy::Always`], or when much waits (a quarter of the bound, chosen).
+    pub(super) fn sync_is_due(&self, end: u64) -> bool {
+        match self.policy() {
+            SyncPolicy::Always => true,
+            SyncPolicy::EverySec => self.unsynced_bytes(end) > self.options.unsynced_bytes_max / 4,
+            SyncPolicy::No => false,
+        }
+    }
+
+    fn period_is_over(&self, since_sync: Duration) -> bool {
+        self.policy() == SyncPolicy::EverySec && since_sync >= SYNC_PERIOD
+    }
+
+    /// Makes durable what was written before the call; returns the durable position.
+    pub(super) fn sync(&self) -> Result<u64, StorageError> {
+        let _syncing = lock(&self.syncing);
+        self.sync_wanted.store(false, Ordering::Release);
+        self.unsynced.store(false, Ordering::Release);
+        let (written, segment, earlier, name_unsynced) = {
+            let tail = lock(&self.tail);
+            if let Some(failure) = &tail.failure {
+                return Err(failure.clone());
+            }
+            let segment = Arc::clone(&tail.segment);
+            (tail.written, segment, tail.unsynced.clone(), tail.name_unsynced)
+        };
+        let mut result = Ok(());
+        for segment in earlier.iter().chain([&segment]) {
+            result = result.and_then(|()| {
+                segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))
+            });
+        }
+        if name_unsynced {
+            result = result.and_then(|()| self.directory.sync());
+        }
+        let mut tail = lock(&self.tail);
+        if let Err(failure) = result {
+            self.fail(&mut tail, failure.clone());
+            return Err(failure);
+        }
+        tail.unsynced.retain(|segment| !earlier.iter().any(|done| Arc::ptr_eq(done, segment)));
+        tail.name_unsynced &= !(name_unsynced && Arc::ptr_eq(&tail.segment, &segment));
+        self.durable.store(written, Ordering::Release);
+        drop(tail);
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.notify(&Ok(Position(written)));
+        let ends = earlier.iter().skip(1).chain([&segment]).map(|next| next.header.start);
+        for (old, end) in earlier.iter().zip(ends) {
+            // Only space would be lost.
+            let _ = reader::trim(&*old.file, &old.path, old.header.start, end);
+        }
+        Ok(written)
+    }
+
+    /// Whether no frame names the durable position yet.
+    fn needs_mark(&self) -> bool {
+        let tail = lock(&self.tail);
+        tail.failure.is_none()
+            && tail.unwritten.is_empty()
+            && tail.proven < self.durable.load(Ordering::Acquire)
+    }
+
+    /// Appends a frame without records, if no frame names the durable position yet. It is not
+    /// synced: losing it loses a proof and no data.
+    pub(super) fn mark(&self) {
+        if self.needs_mark() {
+            let mut buffer = super::frame_buffer();
+            let payload_crc = frame::payload_crc(&[]);
+            // A failure is kept in the log and told to its listeners.
+            let _ = self.write_frame(&mut lock(&self.tail), &mut buffer, payload_crc);
+        }
+    }
+
+    /// Writes what a full disk refused, keeps space ahead, and begins a new segment when the
+    /// current one is long enough.
+    pub(super) fn make_space(&self) {
+        let segment = {
+            let mut tail = lock(&self.tail);
+            if tail.failure.is_some() || !self.write_refused(&mut tail) {
+                return;
+            }
+            if tail.end() - tail.segment.header.start >= self.options.segment_bytes {
+                // Without a new segment the old one goes on; the next call tries again.
+                let _ = self.rotate(&mut tail);
+            }
+            Arc::clone(&tail.segment)
+        };
+        let step = self.options.space_step(self.policy());
+        let need = self.end.load(Ordering::Acquire) + self.options.reserve_bytes + step / 2;
+        let result = self.allocate(&segment, need);
+        let full = result.as_ref().is_err_and(is_full);
+        self.disk_full.store(full, Ordering::Release);
+        let tail = lock(&self.tail);
+        if Arc::ptr_eq(&tail.segment, &segment) {
+            self.ahead.store(segment.ahead.load(Ordering::Acquire), Ordering::Release);
+        }
+    }
+
+    /// Writes what a full disk refused; false if it still does.
+    fn write_refused(&self, tail: &mut super::Tail) -> bool {
+        if tail.unwritten.is_empty() {
+            return true;
+        }
+        match self.write(&tail.segment, &tail.unwritten, tail.written) {
+            Ok(()) => {
+                tail.written = tail.end();
+                self.bytes.fetch_add(tail.unwritten.len() as u64, Ordering::Relaxed);
+                tail.unwritten.clear();
+                self.unsynced.store(true, Ordering::Release);
+                self.refusing.store(false, Ordering::Release);
+                true
+            }
+            Err(error) if is_full(&error) => false,
+            Err(error) => {
+                let failure = StorageError::io(&tail.segment.path, "write", &error);
+                self.fail(tail, failure);
+                false
+            }
+        }
+    }
+
+    /// Syncs, proves it, frees the space ahead, and refuses everything from then on.
+    pub(super) fn close(&self) -> Result<(), StorageError> {
+        self.make_space();
+        if self.unsynced.load(Ordering::Acquire) {
+            self.sync()?;
+        }
+        if self.needs_mark() {
+            self.mark();
+            self.sync()?;
+        }
+        let mut tail = lock(&self.tail);
+        tail.check_usable()?;
+        let segment = Arc::clone(&tail.segment);
+        reader::trim(&*segment.file, &segment.path, segment.header.start, tail.end())?;
+        segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
+        tail.failure = Some(StorageError::Stopped("it is closed".to_owned()));
+        self.refusing.store(true, Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The data directory: which files there are, what each is for, and the lock on it. Below it the
+//! [`disk`], the append-only file ([`aof`]) and the snapshots. Nothing here knows a command
+//! or a stream: what is stored are bytes of somebody else.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `LOCK` | locked while the directory is open; line 1 `millstream <format version>`, line 2 the process ID of the last holder |
+//! | `snapshot-<position>.snap` | the state through that position of the log |
+//! | `aof-<position>.log` | a segment: frames from that position on |
+//! | `aof-<position>.<n>.aside` | a segment that recovery cut off: never promised, never read again |
+//! | `*.tmp` | unfinished; removed at the next opening |
+//!
+//! A position in a name has 20 decimal digits. There is no manifest: the names are all there is.
+
+pub mod aof;
+pub mod disk;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::StorageError;
+use disk::{Access, Disk, DiskFile};
+
+/// The version of the formats in a directory. A change of any of them raises it.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The file whose lock is the directory's.
+const LOCK: &str = "LOCK";
+/// The length of the text in `LOCK`, so that rewriting it never changes the length.
+const LOCK_BYTES: usize = 64;
+
+/// A place in the log: bytes of frames since the beginning of the data directory, over all
+/// segments. Segment headers do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// When the log is made durable (`appendfsync`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before a reply leaves; one sync covers everything that was appended before it began.
+    Always,
+    /// Once a second, if anything was appended.
+    EverySec,
+    /// When the system pleases; the log itself only syncs when it changes or closes a file.
+    No,
+}
+
+/// An open, locked data directory. The lock lasts as long as the value.
+pub struct Directory {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Holds the lock; closing it gives the directory free.
+    _lock: Arc<dyn DiskFile>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// Opens the directory, creating it if it is missing: takes the lock, checks the format
+    /// version (or writes it, in a new directory), removes unfinished files.
+    ///
+    /// # Errors
+    /// [`StorageError::InUse`] if another opening holds the lock, [`StorageError::Version`] if
+    /// another version wrote the directory, [`StorageError::Io`].
+    pub fn open(path: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Result<Arc<Self>, StorageError> {
+        let path = path.into();
+        disk.create_dir(&path).map_err(|e| StorageError::io(&path, "create directory", &e))?;
+        let lock_path = path.join(LOCK);
+        let lock = disk
+            .open(&lock_path, Access::Update)
+            .map_err(|e| StorageError::io(&lock_path, "open", &e))?;
+        let mut text = [0; LOCK_BYTES];
+        let len =
+            lock.read_at(&mut text, 0).map_err(|e| StorageError::io(&lock_path, "read", &e))?;
+        let text = String::from_utf8_lossy(&text[..len]);
+        let text = text.trim_matches(['\0', '\n', ' ']);
+        let (version, holder) = text.split_once('\n').unwrap_or((text, "another process"));
+        if !lock.try_lock().map_err(|e| StorageError::io(&lock_path, "lock", &e))? {
+            return Err(StorageError::InUse { path, holder: holder.to_owned() });
+        }
+        let expected = format!("millstream {FORMAT_VERSION}");
+        // A crash may leave the text of a new directory unwritten; each file has its version too.
+        if !version.is_empty() && version != expected {
+            return Err(StorageError::Version { path, found: version.to_owned() });
+        }
+        let text = format!("{expected}\nprocess {}", std::process::id());
+        lock.write_at(format!("{text:<width$}\n", width = LOCK_BYTES - 1).as_bytes(), 0)
+            .map_err(|e| StorageError::io(&lock_path, "write", &e))?;
+        if version.is_empty() {
+            lock.sync().map_err(|e| StorageError::io(&lock_path, "fdatasync", &e))?;
+            disk.sync_dir(&path).map_err(|e| StorageError::io(&path, "fsync", &e))?;
+        }
+        let directory = Directory { path, disk, _lock: lock };
+        for name in directory.names()? {
+            if name.ends_with(".tmp") {
+                directory.remove(&directory.path.join(name))?;
+            }
+        }
+        Ok(Arc::new(directory))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the segments begin, in ascending order.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn segments(&self) -> Result<Vec<Position>, StorageError> {
+        self.positions("aof-", ".log")
+    }
+
+    /// The positions of the snapshots, in ascending order.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn snapshots(&self) -> Result<Vec<Position>, StorageError> {
+        self.positions("snapshot-", ".snap")
+    }
+
+    /// The file of the segment that begins at `start`.
+    pub fn segment_path(&self, start: Position) -> PathBuf {
+        self.path.join(format!("aof-{:020}.log", start.0))
+    }
+
+    /// The file of the snapshot through `position`.
+    pub fn snapshot_path(&self, position: Position) -> PathBuf {
+        self.path.join(format!("snapshot-{:020}.snap", position.0))
+    }
+
+    /// The disk it is on.
+    fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// Opens a file in it.
+    fn open_file(&self, path: &Path, access: Access) -> Result<Arc<dyn DiskFile>, StorageError> {
+        self.disk.open(path, access).map_err(|e| StorageError::io(path, "open", &e))
+    }
+
+    /// Removes a file in it; the removal is durable after [`Directory::sync`].
+    fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.disk.remove(path).map_err(|e| StorageError::io(path, "remove", &e))
+    }
+
+    /// Makes its names durable.
+    fn sync(&self) -> Result<(), StorageError> {
+        self.disk.sync_dir(&self.path).map_err(|e| StorageError::io(&self.path, "fsync", &e))
+    }
+
+    /// Gives a segment a name under which it is never read again; returns that name.
+    fn set_aside(&self, start: Position) -> Result<PathBuf, StorageError> {
+        let from = self.segment_path(start);
+        let taken = self.names()?;
+        let name = (1..)
+            .map(|n: u64| format!("aof-{:020}.{n}.aside", start.0))
+            .find(|name| !taken.contains(name))
+            .expect("fewer than 2^64 files are in a directory");
+        let to = self.path.join(name);
+        self.disk.rename(&from, &to).map_err(|e| StorageError::io(&from, "rename", &e))?;
+        Ok(to)
+    }
+
+    /// Removes what was set aside at positions below `position`.
+    fn remove_aside_below(&self, position: Position) -> Result<(), StorageError> {
+        for name in self.names()? {
+            let digits = name.strip_prefix("aof-").and_then(|rest| rest.get(..20));
+            let start = digits.and_then(|digits| digits.parse().ok()).map(Position);
+            if name.ends_with(".aside") && start.is_some_and(|start| start < position) {
+                self.remove(&self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<String>, StorageError> {
+        self.disk.list(&self.path).map_err(|e| StorageError::io(&self.path, "list", &e))
+    }
+
+    fn positions(&self, prefix: &str, suffix: &str) -> Result<Vec<Position>, StorageError> {
+        let mut positions: Vec<Position> = self
+            .names()?
+            .iter()
+            .filter_map(|name| name.strip_prefix(prefix)?.strip_suffix(suffix))
+            .filter(|digits| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+            .filter_map(|digits| digits.parse().ok().map(Position))
+            .collect();
+        positions.sort_unstable();
+        Ok(positions)
+    }
+}
