@@ -97,9 +97,13 @@ impl<'a, V: Measure, K: Ord, F: Fn(V::Summary) -> K> Ranked<'a, V, K, F> {
         ranked
     }
 
-    /// The rank of the next value, and a key that is at most its key.
-    pub fn peek(&self) -> Option<(&K, &'a [u8])> {
-        self.open.peek().map(|next| (&next.rank, next.link.first().0))
+    /// Whether a value may be still to come whose rank and key are before these.
+    pub fn may_precede(&self, rank: &K, key: &[u8]) -> bool {
+        self.open.peek().is_some_and(|next| match next.rank.cmp(rank) {
+            Ordering::Less => true,
+            Ordering::Equal => next.link.first().0 < key,
+            Ordering::Greater => false,
+        })
     }
 
     fn extend(&mut self, links: &'a [Link<V>]) {

@@ -1,0 +1,379 @@
+//! The pending entries list of a group, and each consumer's own share of it.
+//!
+//! The list knows a pending entry by its ID, by its rank, and by its place in hand-out order:
+//! unowned entries (after XNACK) first, in the order in which they became unowned, then the
+//! others by delivery time and ID. A consumer's share is a set of IDs; who has which is told by
+//! the list alone.
+//!
+//! A row of the list takes 13 bytes against the base of its block (`pel/block.rs`):
+//!
+//! | offset | size | meaning |
+//! |---|---|---|
+//! | 0 | 6 | the ID |
+//! | 6 | 2 | the consumer's number; 65535: unowned |
+//! | 8 | 4 | delivery time in ms, or the place in the unowned zone, minus the block's least |
+//! | 12 | 1 | deliveries; 255: 2⁶³ − 1 (XNACK FATAL) |
+//!
+//! and a row of a consumer's set the six bytes of its ID.
+
+mod block;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use crate::stream::{EntryId, UnixMs};
+use block::Row;
+use rows::Rows;
+
+/// The number of a consumer within its group, less than `u32::MAX`. Up to 65534 it takes two
+/// bytes in a pending entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConsumerNo(pub u32);
+
+/// A pending entry: delivered and not yet acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// The entry.
+    pub id: EntryId,
+    /// Whose it is; `None`: unowned.
+    pub owner: Option<ConsumerNo>,
+    /// When it was last delivered, less than 2⁶³; 0 if it is unowned.
+    pub delivered_at: UnixMs,
+    /// How often it was delivered.
+    pub count: u64,
+}
+
+/// A group's pending entries list. `clone` is O(1).
+///
+/// **Cost**: each method is O(log p) unless it says otherwise. In memory about 15 bytes a pending
+/// entry delivered in order, and at most 28 after half of them are acknowledged at random.
+#[derive(Clone, Debug, Default)]
+pub struct Pel {
+    rows: Rows<PelRow>,
+    unowned: usize,
+    /// How often an entry was set unowned: orders the unowned zone.
+    unownings: u64,
+}
+
+impl Pel {
+    /// The number of pending entries. **Cost**: O(1).
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether nothing is pending.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of unowned ones among them. **Cost**: O(1).
+    pub fn unowned_len(&self) -> usize {
+        self.unowned
+    }
+
+    /// The pending entry of this ID.
+    pub fn get(&self, id: EntryId) -> Option<Pending> {
+        self.rows.get(id).map(PelRow::pending)
+    }
+
+    /// Inserts or replaces a pending entry and returns the one it replaced. An unowned one goes
+    /// to the end of the unowned zone, also if it was unowned before.
+    pub fn set(&mut self, pending: Pending) -> Option<Pending> {
+        let order = match pending.owner {
+            Some(_) => owned_order(pending.delivered_at),
+            None => {
+                self.unownings += 1;
+                self.unownings
+            }
+        };
+        let owner = pending.owner.map_or(UNOWNED, |consumer| consumer.0);
+        self.set_row(PelRow { id: pending.id, owner, order, count: pending.count })
+    }
+
+    /// Removes a pending entry and returns it.
+    pub fn remove(&mut self, id: EntryId) -> Option<Pending> {
+        let row = self.rows.remove(id)?;
+        self.unowned -= usize::from(row.owner == UNOWNED);
+        Some(row.pending())
+    }
+
+    /// Makes `ids` pending for `owner` with a count of 1, and returns those that were pending
+    /// already, as they were. IDs that ascend and are above all others are appended.
+    #[must_use = "what was pending for others must leave their sets"]
+    pub fn deliver(
+        &mut self,
+        ids: impl Iterator<Item = EntryId>,
+        owner: ConsumerNo,
+        at: UnixMs,
+    ) -> Vec<Pending> {
+        let (owner, order) = (owner.0, owned_order(at));
+        let mut rows = ids.map(|id| PelRow { id, owner, order, count: 1 }).peekable();
+        let mut replaced = Vec::new();
+        loop {
+            self.rows.append(&mut rows);
+            let Some(row) = rows.next() else { return replaced };
+            replaced.extend(self.set_row(row));
+        }
+    }
+
+    /// The least ID.
+    pub fn first(&self) -> Option<EntryId> {
+        self.rows.first_id()
+    }
+
+    /// The greatest ID.
+    pub fn last(&self) -> Option<EntryId> {
+        self.rows.last_id()
+    }
+
+    /// The pending entries of `id` and above, in the order of their IDs.
+    pub fn iter_from(&self, id: EntryId) -> impl Iterator<Item = Pending> {
+        self.rows.iter_from(id).map(PelRow::pending)
+    }
+
+    /// The number of pending entries of lesser IDs.
+    pub fn rank(&self, id: EntryId) -> usize {
+        self.rows.rank(id)
+    }
+
+    /// The pending entry that has this many before it.
+    pub fn at_rank(&self, rank: usize) -> Option<Pending> {
+        self.rows.at_rank(rank).map(PelRow::pending)
+    }
+
+    /// The one of least ID that is `from` or greater and is unowned or was delivered at that time
+    /// or before.
+    pub fn next_idle(&self, from: EntryId, delivered_at_most: UnixMs) -> Option<Pending> {
+        self.rows.first_at_most(from, owned_order(delivered_at_most)).map(PelRow::pending)
+    }
+
+    /// The first in hand-out order.
+    pub fn oldest(&self) -> Option<Pending> {
+        self.rows.first_at_most(EntryId::MIN, self.rows.least_order()).map(PelRow::pending)
+    }
+
+    /// In hand-out order those that are unowned or were delivered at that time or before.
+    ///
+    /// **Cost**: lazily O(log p) each, and O(log p) and one sorting of at most 128 rows for each
+    /// block that is reached.
+    pub fn iter_oldest(&self, delivered_at_most: UnixMs) -> impl Iterator<Item = Pending> {
+        self.rows.by_order(owned_order(delivered_at_most)).map(PelRow::pending)
+    }
+
+    /// The unowned ones in the order in which they became so: set in this order, they make the
+    /// same zone. **Cost**: as [`Pel::iter_oldest`].
+    pub fn iter_unowned(&self) -> impl Iterator<Item = Pending> {
+        self.rows.by_order(OWNED - 1).map(PelRow::pending)
+    }
+
+    /// Bytes on the heap, without the allocator's own. **Cost**: O(p / 128).
+    pub fn memory_bytes(&self) -> usize {
+        self.rows.memory_bytes()
+    }
+
+    /// Asserts the invariants. **Cost**: O(p).
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.rows.check();
+        let rows = || self.rows.iter_from(EntryId::MIN);
+        let unowned = rows().filter(|row| row.owner == UNOWNED);
+        assert_eq!(unowned.count(), self.unowned, "the count of unowned entries");
+        for row in rows() {
+            assert_eq!(row.owner == UNOWNED, row.order < OWNED, "{}: owner and order", row.id);
+            assert!(row.order >= OWNED || row.order <= self.unownings, "{}: zone", row.id);
+        }
+    }
+
+    fn set_row(&mut self, row: PelRow) -> Option<Pending> {
+        let old = self.rows.set(row);
+        self.unowned += usize::from(row.owner == UNOWNED);
+        self.unowned -= usize::from(old.is_some_and(|old| old.owner == UNOWNED));
+        old.map(PelRow::pending)
+    }
+}
+
+/// IDs in ascending order: a consumer's own pending entries. `clone` is O(1).
+///
+/// **Cost**: each method is O(log n) unless it says otherwise; about 7 bytes an ID in memory.
+#[derive(Clone, Debug, Default)]
+pub struct IdSet {
+    rows: Rows<EntryId>,
+}
+
+impl IdSet {
+    /// The number of IDs. **Cost**: O(1).
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `id` is among them.
+    pub fn contains(&self, id: EntryId) -> bool {
+        self.rows.get(id).is_some()
+    }
+
+    /// Adds `id`; whether it is new.
+    pub fn insert(&mut self, id: EntryId) -> bool {
+        self.rows.set(id).is_none()
+    }
+
+    /// Adds `ids`, fast as long as they ascend and are above all others.
+    pub fn extend(&mut self, ids: impl Iterator<Item = EntryId>) {
+        let mut ids = ids.peekable();
+        loop {
+            self.rows.append(&mut ids);
+            let Some(id) = ids.next() else { return };
+            self.insert(id);
+        }
+    }
+
+    /// Removes `id`; whether it was there.
+    pub fn remove(&mut self, id: EntryId) -> bool {
+        self.rows.remove(id).is_some()
+    }
+
+    /// The least ID.
+    pub fn first(&self) -> Option<EntryId> {
+        self.rows.first_id()
+    }
+
+    /// The greatest ID.
+    pub fn last(&self) -> Option<EntryId> {
+        self.rows.last_id()
+    }
+
+    /// The IDs that are `id` or greater, ascending.
+    pub fn iter_from(&self, id: EntryId) -> impl Iterator<Item = EntryId> {
+        self.rows.iter_from(id)
+    }
+
+    /// The number of lesser IDs.
+    pub fn rank(&self, id: EntryId) -> usize {
+        self.rows.rank(id)
+    }
+
+    /// Bytes on the heap, without the allocator's own. **Cost**: O(n / 128).
+    pub fn memory_bytes(&self) -> usize {
+        self.rows.memory_bytes()
+    }
+
+    /// Asserts the invariants. **Cost**: O(n).
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.rows.check();
+    }
+}
+
+/// A pending entry as it is stored: its place in hand-out order in one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct PelRow {
+    id: EntryId,
+    owner: u32,
+    order: u64,
+    count: u64,
+}
+
+/// The owner of what nobody owns.
+const UNOWNED: u32 = u32::MAX;
+/// Set in the order of what is owned; below it stand the numbers of the unowned zone.
+const OWNED: u64 = 1 << 63;
+/// The count that XNACK FATAL sets.
+const COUNT_FATAL: u64 = i64::MAX.unsigned_abs();
+
+fn owned_order(delivered_at: UnixMs) -> u64 {
+    OWNED | delivered_at.0.min(OWNED - 1)
+}
+
+impl PelRow {
+    fn pending(self) -> Pending {
+        let owned = self.owner != UNOWNED;
+        Pending {
+            id: self.id,
+            owner: owned.then_some(ConsumerNo(self.owner)),
+            delivered_at: UnixMs(if owned { self.order - OWNED } else { 0 }),
+            count: self.count,
+        }
+    }
+}
+
+impl Row for PelRow {
+    type Packed = [u8; 13];
+
+    fn id(&self) -> EntryId {
+        self.id
+    }
+
+    fn order(&self) -> u64 {
+        self.order
+    }
+
+    fn bases(rows: &[Self]) -> [u64; 2] {
+        let least = |owned| {
+            let orders =
+                rows.iter().map(|row| row.order).filter(|&order| (order >= OWNED) == owned);
+            orders.min().unwrap_or(u64::from(owned) << 63)
+        };
+        [least(false), least(true)]
+    }
+
+    fn pack(&self, id: [u8; 6], bases: &[u64; 2]) -> Option<[u8; 13]> {
+        let (owner, base) = match self.owner {
+            UNOWNED => (u16::MAX, bases[0]),
+            owner => (u16::try_from(owner).ok().filter(|&owner| owner != u16::MAX)?, bases[1]),
+        };
+        let order = u32::try_from(self.order.checked_sub(base)?).ok()?;
+        let count = match self.count {
+            COUNT_FATAL => u8::MAX,
+            count => u8::try_from(count).ok().filter(|&count| count != u8::MAX)?,
+        };
+        let mut packed = [0; 13];
+        packed[..6].copy_from_slice(&id);
+        packed[6..8].copy_from_slice(&owner.to_le_bytes());
+        packed[8..12].copy_from_slice(&order.to_le_bytes());
+        packed[12] = count;
+        Some(packed)
+    }
+
+    fn unpack(id: EntryId, packed: &[u8; 13], bases: &[u64; 2]) -> Self {
+        let [.., e, f, a, b, c, d, count] = *packed;
+        let (owner, base) = match u16::from_le_bytes([e, f]) {
+            u16::MAX => (UNOWNED, bases[0]),
+            owner => (u32::from(owner), bases[1]),
+        };
+        let order = base + u64::from(u32::from_le_bytes([a, b, c, d]));
+        let count = if count == u8::MAX { COUNT_FATAL } else { u64::from(count) };
+        PelRow { id, owner, order, count }
+    }
+}
+
+impl Row for EntryId {
+    type Packed = [u8; 6];
+
+    fn id(&self) -> EntryId {
+        *self
+    }
+
+    fn order(&self) -> u64 {
+        0
+    }
+
+    fn bases(_: &[Self]) -> [u64; 2] {
+        [0; 2]
+    }
+
+    fn pack(&self, id: [u8; 6], _: &[u64; 2]) -> Option<[u8; 6]> {
+        Some(id)
+    }
+
+    fn unpack(id: EntryId, _: &[u8; 6], _: &[u64; 2]) -> Self {
+        id
+    }
+}

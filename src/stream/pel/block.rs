@@ -1,0 +1,311 @@
+//! A block of at most 128 rows in the order of their IDs, packed against a common base.
+//!
+//! A packed row begins with the six bytes of its ID; what follows is the row type's own business.
+//!
+//! | offset | size | meaning |
+//! |---|---|---|
+//! | 0 | 4 | milliseconds minus the base's |
+//! | 4 | 2 | sequence number minus the base's |
+//!
+//! If one row does not fit, the whole block holds plain rows, until it is built anew.
+
+use crate::stream::EntryId;
+use std::mem::size_of;
+
+/// The most rows of a block. At 13 bytes a row a block is 1.6 kB: what one change copies at most
+/// while a snapshot shares the block.
+pub(super) const ROWS_MAX: usize = 128;
+/// A tail block of at least so many rows is left as it is when a new row does not fit its base.
+const ROWS_KEPT: usize = 32;
+
+/// A row: something with an ID, and a place in some other order.
+pub(super) trait Row: Copy {
+    /// A row as bytes.
+    type Packed: Copy + AsRef<[u8]>;
+
+    /// What it stands under.
+    fn id(&self) -> EntryId;
+    /// Its place in the other order.
+    fn order(&self) -> u64;
+    /// The bases of what follows the ID, for all of `rows`.
+    fn bases(rows: &[Self]) -> [u64; 2];
+    /// The row as bytes, beginning with those of its ID; `None` if something does not fit.
+    fn pack(&self, id: [u8; 6], bases: &[u64; 2]) -> Option<Self::Packed>;
+    /// The row of bytes.
+    fn unpack(id: EntryId, packed: &Self::Packed, bases: &[u64; 2]) -> Self;
+}
+
+/// Rows in ascending order of their IDs.
+#[derive(Clone, Debug)]
+pub(super) struct Block<R: Row> {
+    base: EntryId,
+    bases: [u64; 2],
+    /// The least order of a row.
+    least: u64,
+    rows: Rows<R>,
+}
+
+#[derive(Clone)]
+enum Rows<R: Row> {
+    Packed(Vec<R::Packed>),
+    Plain(Vec<R>),
+}
+
+/// What became of [`Block::set`].
+#[derive(Debug)]
+pub(super) enum Set<R> {
+    /// The row has taken the place of this one.
+    Replaced(R),
+    /// The row is new.
+    Inserted,
+    /// The row is new and belongs at this place, but the block is full.
+    Full(usize),
+}
+
+impl<R: Row> Block<R> {
+    /// A block of `rows`, ascending, at least one, allocated at their size.
+    pub(super) fn of(rows: &[R]) -> Self {
+        let ids = || rows.iter().map(Row::id);
+        let most_seq = ids().map(|id| id.seq).max().unwrap_or(0);
+        let least_seq = ids().map(|id| id.seq).min().unwrap_or(0);
+        // Small sequence numbers count from 0, so that the next millisecond's fit too.
+        let seq = if most_seq <= u64::from(u16::MAX) { 0 } else { least_seq };
+        let base = EntryId::new(ids().next().map_or(0, |id| id.ms), seq);
+        let bases = R::bases(rows);
+        let packed: Option<Vec<_>> = rows.iter().map(|row| pack(row, base, &bases)).collect();
+        let rows = packed.map_or_else(|| Rows::Plain(rows.to_vec()), Rows::Packed);
+        let mut block = Block { base, bases, least: 0, rows };
+        block.shrink_to_fit();
+        block.least = block.scan_least();
+        block
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.rows {
+            Rows::Packed(rows) => rows.len(),
+            Rows::Plain(rows) => rows.len(),
+        }
+    }
+
+    /// The least order of a row.
+    pub(super) fn least(&self) -> u64 {
+        self.least
+    }
+
+    /// Whether the rows are packed.
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.rows, Rows::Packed(_))
+    }
+
+    /// The bytes on the heap, with the counts of an `Arc`.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let rows = match &self.rows {
+            Rows::Packed(rows) => rows.capacity() * size_of::<R::Packed>(),
+            Rows::Plain(rows) => rows.capacity() * size_of::<R>(),
+        };
+        2 * size_of::<usize>() + size_of::<Self>() + rows
+    }
+
+    /// The row at `place`, counted from 0.
+    pub(super) fn row(&self, place: usize) -> Option<R> {
+        match &self.rows {
+            Rows::Packed(rows) => rows.get(place).map(|packed| self.unpack(packed)),
+            Rows::Plain(rows) => rows.get(place).copied(),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = R> {
+        (0..self.len()).filter_map(|place| self.row(place))
+    }
+
+    pub(super) fn first_id(&self) -> EntryId {
+        self.row(0).map_or(EntryId::MAX, |row| row.id())
+    }
+
+    pub(super) fn last_id(&self) -> EntryId {
+        self.row(self.len() - 1).map_or(EntryId::MIN, |row| row.id())
+    }
+
+    /// Where the row of `id` is, or where it would be.
+    pub(super) fn find(&self, id: EntryId) -> Result<usize, usize> {
+        match &self.rows {
+            Rows::Packed(rows) => rows.binary_search_by(|row| unpack_id(row, self.base).cmp(&id)),
+            Rows::Plain(rows) => rows.binary_search_by(|row| row.id().cmp(&id)),
+        }
+    }
+
+    /// The first row from `place` on whose order is at most `order`.
+    pub(super) fn first_at_most(&self, place: usize, order: u64) -> Option<R> {
+        if self.least > order {
+            return None;
+        }
+        (place..self.len()).filter_map(|place| self.row(place)).find(|row| row.order() <= order)
+    }
+
+    /// Inserts or replaces a row.
+    pub(super) fn set(&mut self, row: R) -> Set<R> {
+        match self.find(row.id()) {
+            Ok(place) => match self.row(place) {
+                Some(old) => {
+                    self.replace(place, row, old.order());
+                    Set::Replaced(old)
+                }
+                None => Set::Full(place),
+            },
+            Err(place) if self.len() == ROWS_MAX => Set::Full(place),
+            Err(place) => {
+                self.insert(place, row);
+                Set::Inserted
+            }
+        }
+    }
+
+    /// Appends rows while they ascend and have room, and returns how many.
+    pub(super) fn append(
+        &mut self,
+        rows: &mut std::iter::Peekable<impl Iterator<Item = R>>,
+    ) -> usize {
+        let (before, mut last) = (self.len(), self.last_id());
+        while self.len() < ROWS_MAX
+            && let Some(row) = rows.peek().copied()
+            && row.id() > last
+        {
+            let len = self.len();
+            let fits = !self.is_packed() || pack(&row, self.base, &self.bases).is_some();
+            if !fits && len >= ROWS_KEPT {
+                break;
+            }
+            self.insert(len, row);
+            last = row.id();
+            rows.next();
+        }
+        self.len() - before
+    }
+
+    /// Removes the row at `place`. Gives memory back once three sevenths are unused.
+    pub(super) fn remove(&mut self, place: usize) -> R {
+        let (row, capacity) = match &mut self.rows {
+            Rows::Packed(rows) => {
+                let packed = rows.remove(place);
+                let row = R::unpack(unpack_id(&packed, self.base), &packed, &self.bases);
+                (row, rows.capacity())
+            }
+            Rows::Plain(rows) => (rows.remove(place), rows.capacity()),
+        };
+        if capacity > self.len() + self.len() * 3 / 4 + 4 {
+            *self = Block::of(&self.to_vec());
+        } else if row.order() == self.least {
+            self.least = self.scan_least();
+        }
+        row
+    }
+
+    /// Takes off the upper half.
+    pub(super) fn split(&mut self) -> Self {
+        let rows = self.to_vec();
+        let (lower, upper) = rows.split_at(rows.len() / 2);
+        *self = Block::of(lower);
+        Block::of(upper)
+    }
+
+    /// Both blocks' rows in one.
+    pub(super) fn merge(&self, above: &Self) -> Self {
+        Block::of(&self.iter().chain(above.iter()).collect::<Vec<_>>())
+    }
+
+    /// Asserts the invariants.
+    pub(super) fn check(&self) {
+        assert!((1..=ROWS_MAX).contains(&self.len()), "{} rows in a block", self.len());
+        assert!(self.iter().is_sorted_by(|a, b| a.id() < b.id()), "rows are not in order");
+        assert_eq!(self.least, self.scan_least(), "the least order is stale");
+    }
+
+    fn to_vec(&self) -> Vec<R> {
+        self.iter().collect()
+    }
+
+    fn unpack(&self, packed: &R::Packed) -> R {
+        R::unpack(unpack_id(packed, self.base), packed, &self.bases)
+    }
+
+    fn insert(&mut self, place: usize, row: R) {
+        let packed = self.is_packed().then(|| pack(&row, self.base, &self.bases)).flatten();
+        match (&mut self.rows, packed) {
+            (Rows::Packed(rows), Some(packed)) => {
+                reserve(rows);
+                rows.insert(place, packed);
+            }
+            (Rows::Packed(_), None) => {
+                let mut rows = self.to_vec();
+                rows.insert(place, row);
+                *self = Block::of(&rows);
+            }
+            (Rows::Plain(rows), _) => {
+                reserve(rows);
+                rows.insert(place, row);
+            }
+        }
+        self.least = self.least.min(row.order());
+    }
+
+    fn replace(&mut self, place: usize, row: R, old_order: u64) {
+        let packed = self.is_packed().then(|| pack(&row, self.base, &self.bases)).flatten();
+        match (&mut self.rows, packed) {
+            (Rows::Packed(rows), Some(packed)) => rows[place] = packed,
+            (Rows::Packed(_), None) => {
+                let mut rows = self.to_vec();
+                rows[place] = row;
+                *self = Block::of(&rows);
+            }
+            (Rows::Plain(rows), _) => rows[place] = row,
+        }
+        if row.order() <= self.least {
+            self.least = row.order();
+        } else if old_order == self.least {
+            self.least = self.scan_least();
+        }
+    }
+
+    fn scan_least(&self) -> u64 {
+        self.iter().map(|row| row.order()).min().unwrap_or(u64::MAX)
+    }
+
+    fn shrink_to_fit(&mut self) {
+        match &mut self.rows {
+            Rows::Packed(rows) => rows.shrink_to_fit(),
+            Rows::Plain(rows) => rows.shrink_to_fit(),
+        }
+    }
+}
+
+impl<R: Row> std::fmt::Debug for Rows<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Rows::Packed(rows) => write!(f, "{} packed", rows.len()),
+            Rows::Plain(rows) => write!(f, "{} plain", rows.len()),
+        }
+    }
+}
+
+/// Makes room for one more row: half as much again, but never more than a block takes. This is
+/// less than what [`Block::remove`] lets be unused, so that a block that shrinks and grows in
+/// turn is not built anew each time.
+fn reserve<T>(rows: &mut Vec<T>) {
+    if rows.len() == rows.capacity() {
+        rows.reserve_exact((rows.len() / 2).max(4).min(ROWS_MAX - rows.len()));
+    }
+}
+
+fn pack<R: Row>(row: &R, base: EntryId, bases: &[u64; 2]) -> Option<R::Packed> {
+    let id = row.id();
+    let [a, b, c, d] = u32::try_from(id.ms.checked_sub(base.ms)?).ok()?.to_le_bytes();
+    let [e, f] = u16::try_from(id.seq.checked_sub(base.seq)?).ok()?.to_le_bytes();
+    row.pack([a, b, c, d, e, f], bases)
+}
+
+fn unpack_id(packed: &impl AsRef<[u8]>, base: EntryId) -> EntryId {
+    let bytes = packed.as_ref();
+    let ms = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    let seq = u16::from_le_bytes([bytes[4], bytes[5]]);
+    EntryId::new(base.ms + u64::from(ms), base.seq + u64::from(seq))
+}
