@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod error;
 pub mod glob;
+pub mod keyspace;
 pub mod persist;
 pub mod pubsub;
 pub mod rax;

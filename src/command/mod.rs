@@ -1,4 +1,8 @@
-//! Typed commands: each a struct with `parse` and `run`, in that order.
+//! Typed commands on keys: each a struct with `parse` and `run`, in that order.
+//!
+//! `run` leads from a row of the table to its struct. A command is parsed when it runs, also
+//! inside EXEC. Commands of the connection and of the whole database run where those live
+//! (`server/client.rs`, `db/admin.rs`).
 
 pub mod args;
 pub mod reply;
@@ -6,3 +10,83 @@ pub mod table;
 
 pub use args::Request;
 pub use reply::{Out, Protocol};
+
+use crate::error::CommandError;
+use crate::keyspace::Txn;
+use crate::stream::fields::Span;
+
+/// A command on keys.
+pub trait KeyCommand<'a>: Sized {
+    /// Reads the arguments. The row's arity holds.
+    ///
+    /// # Errors
+    /// The refusals that depend on the arguments alone.
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError>;
+
+    /// Decides, commits, answers.
+    ///
+    /// # Errors
+    /// The refusals that depend on the state, which has not changed. What was written to `out` is
+    /// taken back by the caller.
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError>;
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub enum Ran {
+    /// It has answered.
+    Replied,
+    /// It found nothing and has not answered: it wants to wait.
+    WouldBlock(Wait),
+}
+
+/// What a blocked reader waits for.
+#[derive(Debug)]
+pub struct Wait {
+    /// For how long, in milliseconds; 0 is forever.
+    pub timeout_ms: u64,
+    /// The keys it waits on, in request order.
+    pub keys: Vec<Box<[u8]>>,
+    /// The group, for XREADGROUP: such a waiter is also told when its key or group goes.
+    pub group: Option<Box<[u8]>>,
+    /// When to look again although nothing was signalled (XREADGROUP CLAIM).
+    pub retry_at: Option<crate::stream::UnixMs>,
+    /// What to run again: the same command with every `$` replaced by the ID it meant.
+    pub request: OwnedRequest,
+}
+
+/// A request that outlives the buffer it was read from.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedRequest {
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl OwnedRequest {
+    /// A request of these arguments.
+    pub fn new<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut owned = OwnedRequest::default();
+        for arg in args {
+            let start = owned.buffer.len();
+            owned.buffer.extend_from_slice(arg);
+            owned.spans.push(Span::new(start, owned.buffer.len()));
+        }
+        owned
+    }
+
+    /// The request, borrowed.
+    pub fn request(&self) -> Request<'_> {
+        Request { buffer: &self.buffer, spans: &self.spans }
+    }
+
+    /// Bytes of memory it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+}
+
+impl From<&Request<'_>> for OwnedRequest {
+    fn from(request: &Request<'_>) -> Self {
+        OwnedRequest::new(request.from(0))
+    }
+}

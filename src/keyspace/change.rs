@@ -1,0 +1,260 @@
+//! `Change`: what the keyspace can undergo, and its bytes in the log.
+//!
+//! A frame's payload is a sequence of changes, nothing else: one turn is one frame, so whatever it
+//! holds applies whole or not at all. Each change is its key, the tag, the operands. Tags below 64
+//! are effects on a stream (`stream/effect.rs`).
+//!
+//! | tag | change | operands after the key |
+//! |---|---|---|
+//! | 64 | Create | varint seconds, varint entries: limits of the idempotent producers |
+//! | 65 | SetString | opt expiry (varint 0, or Unix ms + 1), bytes value |
+//! | 66 | Put | opt expiry, an image of the stream (`stream/image.rs`) |
+//! | 67 | Remove | |
+//! | 68 | Expire | opt expiry |
+//! | 69 | Move | database, bytes key: the destination |
+//! | 70 | Copy | database, bytes key: the destination |
+//! | 71 | SwapDb | other database; the key is empty |
+//! | 72 | FlushDb | the key is empty |
+//! | 73 | FlushAll | the key is empty |
+
+use crate::codec::{Corrupt, Cursor, put_bytes, put_varint};
+use crate::stream::effect::{DecodeContext, EncodeContext};
+use crate::stream::{Effect, Image, UnixMs};
+
+/// A change of the keyspace, resolved.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The database.
+    pub db: u8,
+    /// The key; empty where the whole database is meant.
+    pub key: &'a [u8],
+    /// What happens to it.
+    pub action: Action<'a>,
+}
+
+/// What happens to a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'a> {
+    /// A change of the stream.
+    Effect(Effect<'a>),
+    /// An empty stream begins; the key did not exist.
+    Create {
+        /// How long its idempotent IDs are remembered, in seconds.
+        idmp_duration_s: u64,
+        /// How many are remembered for each producer.
+        idmp_maxsize: u64,
+    },
+    /// The key gets a string, whatever it held.
+    SetString {
+        /// The string.
+        value: &'a [u8],
+        /// When it expires.
+        expire_at: Option<UnixMs>,
+    },
+    /// The key gets a stream, whatever it held.
+    Put {
+        /// The stream.
+        image: &'a Image,
+        /// When it expires.
+        expire_at: Option<UnixMs>,
+    },
+    /// The key goes.
+    Remove,
+    /// The key's expiry is set, or taken away.
+    Expire {
+        /// When it expires.
+        expire_at: Option<UnixMs>,
+    },
+    /// The value and its expiry move to another key, whatever that held.
+    Move {
+        /// The database of the destination.
+        db: u8,
+        /// The key of the destination.
+        key: &'a [u8],
+    },
+    /// The value and its expiry are copied to another key, whatever that held.
+    Copy {
+        /// The database of the destination.
+        db: u8,
+        /// The key of the destination.
+        key: &'a [u8],
+    },
+    /// Two databases change places.
+    SwapDb {
+        /// The other one.
+        other: u8,
+    },
+    /// All keys of the database go.
+    FlushDb,
+    /// All keys go.
+    FlushAll,
+}
+
+/// The changes of one turn, encoded, and what to repeat cheaply.
+#[derive(Debug, Default)]
+pub struct LogBuffer {
+    /// The encoded changes, after any room the log wants before them.
+    bytes: Vec<u8>,
+    /// Where the changes begin.
+    start: usize,
+    context: EncodeContext,
+    /// Whether a change is in it that a reply waits for.
+    urgent: bool,
+    /// Whether changes are kept at all.
+    enabled: bool,
+}
+
+impl LogBuffer {
+    /// An empty buffer with `room` bytes left free in front, which keeps changes if `enabled`.
+    pub fn new(room: usize, enabled: bool) -> Self {
+        let mut buffer = LogBuffer { start: room, enabled, ..LogBuffer::default() };
+        buffer.clear();
+        buffer
+    }
+
+    /// Whether changes are kept.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Keeps changes from now on, or not.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+        self.clear();
+    }
+
+    /// Bytes of changes.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a reply waits for one of them.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// The buffer with the free room in front.
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The changes alone.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Begins the next frame.
+    pub fn clear(&mut self) {
+        /// A buffer that one huge turn has grown is not kept.
+        const KEPT_BYTES: usize = 1 << 20;
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.bytes.resize(self.start, 0);
+        self.context.reset();
+        self.urgent = false;
+    }
+
+    /// Adds a change. One that is not urgent waits for the next that is.
+    pub fn push(&mut self, change: &Change<'_>, urgent: bool) {
+        if self.enabled {
+            change.encode(&mut self.bytes, &mut self.context);
+            self.urgent |= urgent;
+        }
+    }
+}
+
+impl Change<'_> {
+    fn encode(&self, out: &mut Vec<u8>, context: &mut EncodeContext) {
+        context.put_key(out, self.db, self.key);
+        match self.action {
+            Action::Effect(effect) => effect.encode(out, context),
+            Action::Create { idmp_duration_s, idmp_maxsize } => {
+                out.push(64);
+                put_varint(out, idmp_duration_s);
+                put_varint(out, idmp_maxsize);
+            }
+            Action::SetString { value, expire_at } => {
+                out.push(65);
+                put_expiry(out, expire_at);
+                put_bytes(out, value);
+            }
+            Action::Put { image, expire_at } => {
+                out.push(66);
+                put_expiry(out, expire_at);
+                image.encode(out);
+            }
+            Action::Remove => out.push(67),
+            Action::Expire { expire_at } => {
+                out.push(68);
+                put_expiry(out, expire_at);
+            }
+            Action::Move { db, key } => {
+                out.extend_from_slice(&[69, db]);
+                put_bytes(out, key);
+            }
+            Action::Copy { db, key } => {
+                out.extend_from_slice(&[70, db]);
+                put_bytes(out, key);
+            }
+            Action::SwapDb { other } => out.extend_from_slice(&[71, other]),
+            Action::FlushDb => out.push(72),
+            Action::FlushAll => out.push(73),
+        }
+    }
+
+    /// Reads the changes of a frame's payload, one after the other.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if a change is not well formed, or as `visit`.
+    pub fn decode_all(
+        payload: &[u8],
+        visit: &mut dyn FnMut(Change<'_>) -> Result<(), Corrupt>,
+    ) -> Result<(), Corrupt> {
+        let (mut cursor, mut context) = (Cursor::new(payload), DecodeContext::default());
+        while !cursor.is_empty() {
+            let (db, key) = context.key(&mut cursor)?;
+            let tag = cursor.u8()?;
+            let image;
+            let action = match tag {
+                64 => Action::Create {
+                    idmp_duration_s: cursor.varint()?,
+                    idmp_maxsize: cursor.varint()?,
+                },
+                65 => {
+                    let expire_at = expiry(&mut cursor)?;
+                    Action::SetString { expire_at, value: cursor.bytes()? }
+                }
+                66 => {
+                    let expire_at = expiry(&mut cursor)?;
+                    image = Image::decode(&mut cursor)?;
+                    Action::Put { expire_at, image: &image }
+                }
+                67 => Action::Remove,
+                68 => Action::Expire { expire_at: expiry(&mut cursor)? },
+                69 => Action::Move { db: cursor.u8()?, key: cursor.bytes()? },
+                70 => Action::Copy { db: cursor.u8()?, key: cursor.bytes()? },
+                71 => Action::SwapDb { other: cursor.u8()? },
+                72 => Action::FlushDb,
+                73 => Action::FlushAll,
+                _ => Action::Effect(Effect::decode(tag, &mut cursor, &mut context)?),
+            };
+            visit(Change { db, key, action })?;
+        }
+        Ok(())
+    }
+}
+
+fn put_expiry(out: &mut Vec<u8>, expire_at: Option<UnixMs>) {
+    put_varint(out, expire_at.map_or(0, |at| at.0.saturating_add(1)));
+}
+
+fn expiry(cursor: &mut Cursor<'_>) -> Result<Option<UnixMs>, Corrupt> {
+    Ok(cursor.varint()?.checked_sub(1).map(UnixMs))
+}

@@ -1,0 +1,224 @@
+//! One database: the slab of keys and the tables that lead into it.
+
+use super::Value;
+use crate::stream::UnixMs;
+use hashbrown::HashTable;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU64;
+
+/// How many tables share the keys. One table of 4 M keys paused for 127 ms when it grew.
+const TABLES: usize = 256;
+/// Slots in one piece of the slab; the slab grows by pieces, so that no slot ever moves.
+const PIECE: usize = 128;
+
+/// A key and its value.
+#[derive(Debug)]
+pub struct Slot {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The value.
+    pub value: Value,
+    expire_at: Option<NonZeroU64>,
+}
+
+impl Slot {
+    /// When the key expires.
+    pub fn expire_at(&self) -> Option<UnixMs> {
+        self.expire_at.map(|at| UnixMs(at.get() - 1))
+    }
+}
+
+/// The keys of one database in one shard.
+#[derive(Debug, Default)]
+pub struct Database {
+    /// The slab; `None` is a free place.
+    pieces: Vec<Vec<Option<Slot>>>,
+    free: Vec<u32>,
+    /// Key → place; empty until the first key comes.
+    tables: Vec<HashTable<u32>>,
+    len: usize,
+    expiring: usize,
+    /// Expiries with their places; one that its slot does not confirm is out of date.
+    expiries: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl Database {
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many of them have an expiry.
+    pub fn expiring_len(&self) -> usize {
+        self.expiring
+    }
+
+    /// One more than the greatest place.
+    pub fn places(&self) -> usize {
+        self.pieces.len() * PIECE
+    }
+
+    /// The slot at a place, if it is taken.
+    pub fn get(&self, place: usize) -> Option<&Slot> {
+        self.pieces.get(place / PIECE)?.get(place % PIECE)?.as_ref()
+    }
+
+    /// The slot at a place that is taken.
+    ///
+    /// # Panics
+    /// If it is free.
+    pub fn slot(&self, place: u32) -> &Slot {
+        self.get(place as usize).expect("a table leads to a taken place")
+    }
+
+    /// Keys with their places, from a place on.
+    pub fn slots_from(&self, place: usize) -> impl Iterator<Item = (usize, &Slot)> + '_ {
+        (place..self.places()).filter_map(|place| Some((place, self.get(place)?)))
+    }
+
+    /// Where a key stands.
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let table = self.tables.get(table_of(hash))?;
+        table.find(hash, |&place| *self.slot(place).key == *key).copied()
+    }
+
+    /// The next expiry that is due, as a place that a slot confirms; others are dropped.
+    pub fn next_due(&mut self, now: UnixMs) -> Option<u32> {
+        while let Some(&Reverse((at, place))) = self.expiries.peek() {
+            let current = self.get(place as usize).and_then(Slot::expire_at);
+            if current != Some(UnixMs(at)) {
+                self.expiries.pop();
+            } else if at <= now.0 {
+                return Some(place);
+            } else {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// When the next key expires; may be out of date, but never late.
+    pub fn next_expiry(&self) -> Option<UnixMs> {
+        self.expiries.peek().map(|Reverse((at, _))| UnixMs(*at))
+    }
+
+    /// The mean time to live of the keys that expire, in milliseconds.
+    pub fn average_ttl_ms(&self, now: UnixMs) -> u64 {
+        let sample = self.expiries.iter().take(100);
+        let (sum, n) = sample.fold((0_u64, 0_u64), |(sum, n), Reverse((at, _))| {
+            (sum.saturating_add(at.saturating_sub(now.0)), n + 1)
+        });
+        sum.checked_div(n).unwrap_or_default()
+    }
+
+    pub(super) fn value_mut(&mut self, place: u32) -> &mut Value {
+        &mut self.slot_mut(place).value
+    }
+
+    fn slot_mut(&mut self, place: u32) -> &mut Slot {
+        let place = place as usize;
+        let slot = &mut self.pieces[place / PIECE][place % PIECE];
+        slot.as_mut().expect("a table leads to a taken place")
+    }
+
+    /// Adds a key that is not there; `rehash` hashes others when a table grows.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: Value,
+        rehash: impl Fn(&[u8]) -> u64,
+    ) -> u32 {
+        let slot = Slot { key: key.into(), value, expire_at: None };
+        let place = self.free.pop().unwrap_or_else(|| self.new_place());
+        self.pieces[place as usize / PIECE][place as usize % PIECE] = Some(slot);
+        self.len += 1;
+        if self.tables.is_empty() {
+            self.tables.resize_with(TABLES, HashTable::new);
+        }
+        let Database { pieces, tables, .. } = self;
+        let hash_at = |place: &u32| {
+            // Hashes are not kept: a smaller slot is worth more than a faster rare growth.
+            let place = *place as usize;
+            let slot = pieces[place / PIECE][place % PIECE].as_ref();
+            rehash(&slot.expect("a table leads to a taken place").key)
+        };
+        tables[table_of(hash)].insert_unique(hash, place, hash_at);
+        place
+    }
+
+    /// A place at the end of the slab.
+    fn new_place(&mut self) -> u32 {
+        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        let pieces = self.pieces.len();
+        let piece = self.pieces.last_mut().expect("a piece was pushed");
+        piece.push(None);
+        let place = (pieces - 1) * PIECE + piece.len() - 1;
+        u32::try_from(place).expect("memory holds fewer keys than 2^32")
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<(Value, Option<UnixMs>)> {
+        let place = self.find(hash, key)?;
+        let expire_at = self.slot(place).expire_at();
+        self.set_expiry(place, None);
+        let table = &mut self.tables[table_of(hash)];
+        if let Ok(entry) = table.find_entry(hash, |&other| other == place) {
+            entry.remove();
+        }
+        let at = place as usize;
+        let slot = self.pieces[at / PIECE][at % PIECE].take();
+        self.free.push(place);
+        self.len -= 1;
+        slot.map(|slot| (slot.value, expire_at))
+    }
+
+    pub(super) fn set_expiry(&mut self, place: u32, expire_at: Option<UnixMs>) {
+        let slot = self.slot_mut(place);
+        let before = slot.expire_at;
+        slot.expire_at = expire_at.and_then(|at| NonZeroU64::new(at.0.saturating_add(1)));
+        let after = slot.expire_at;
+        self.expiring =
+            self.expiring + usize::from(after.is_some()) - usize::from(before.is_some());
+        if let Some(at) = expire_at
+            && before != after
+        {
+            self.expiries.push(Reverse((at.0, place)));
+        }
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self, hash: impl Fn(&[u8]) -> u64) {
+        let mut found = 0;
+        let mut expiring = 0;
+        for (place, slot) in self.slots_from(0) {
+            found += 1;
+            expiring += usize::from(slot.expire_at.is_some());
+            let led = self.find(hash(&slot.key), &slot.key);
+            assert_eq!(led.map(|led| led as usize), Some(place));
+            if let Value::Stream(stream) = &slot.value {
+                stream.check();
+            }
+        }
+        assert_eq!(found, self.len);
+        assert_eq!(expiring, self.expiring);
+        assert_eq!(self.tables.iter().map(HashTable::len).sum::<usize>(), self.len);
+        let taken: usize = self.pieces.iter().map(Vec::len).sum();
+        assert_eq!(taken, self.len + self.free.len());
+    }
+}
+
+/// The table of a hash; hashbrown uses the top seven and the low bits, so these are other ones.
+fn table_of(hash: u64) -> usize {
+    usize::from(hash.to_le_bytes()[6])
+}

@@ -1,0 +1,475 @@
+//! `Keyspace`: one shard's replayable state: sixteen databases of keys and their values.
+//!
+//! In a database keys stand in a slab whose places never move; 256 small tables lead from a key's
+//! hash to its place, each growing alone, so that no growth is a pause. SCAN's cursor is a place.
+//!
+//! State changes only in [`Spaces::apply`], which takes a [`Change`] and knows no clock. What
+//! hangs on keys beside their values (WATCH flags, the names that blocked readers wait on) is told
+//! there too, so that no path can forget it.
+
+pub mod change;
+mod database;
+pub mod txn;
+
+pub use change::{Action, Change, LogBuffer};
+pub use database::{Database, Slot};
+pub use txn::{Key, Rules, Txn};
+
+use crate::codec::Corrupt;
+use crate::stream::{BlockLimits, Garbage, Stream, UnixMs};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many databases there are.
+pub const DATABASES: u8 = 16;
+/// How many hash slots keys fall into.
+pub const SLOTS: u16 = 16384;
+
+/// A key's value.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A stream.
+    Stream(Stream),
+    /// A string.
+    String(Box<[u8]>),
+}
+
+impl Value {
+    /// The type's name, as TYPE answers.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Stream(_) => "stream",
+            Value::String(_) => "string",
+        }
+    }
+}
+
+/// A database and a key in it.
+pub type KeyName = (u8, Box<[u8]>);
+
+/// One shard's keys.
+#[derive(Debug)]
+pub struct Keyspace {
+    slots: Range<u16>,
+    databases: Vec<Database>,
+    hasher: RandomState,
+    limits: BlockLimits,
+    /// Watched keys, each with the flags that a change of it sets.
+    watched: HashMap<KeyName, Vec<Arc<AtomicBool>>>,
+    /// Keys that blocked readers wait on, and how many registrations.
+    waited: HashMap<KeyName, usize>,
+    /// Waited-on keys that changed in a way that may serve or end a wait, in order.
+    signals: Vec<KeyName>,
+    /// What was removed and may be large.
+    garbage: Vec<Garbage>,
+    /// Changes since the last snapshot, as Redis counts them.
+    pub changes: u64,
+    /// Keys that have expired.
+    pub expired_keys: u64,
+    /// Look-ups by reading commands that found their key.
+    pub hits: u64,
+    /// Look-ups by reading commands that did not.
+    pub misses: u64,
+}
+
+/// The hash slot of a key: CRC-16 of the key, or of its `{tag}`.
+pub fn slot_of(key: &[u8]) -> u16 {
+    redis_protocol::redis_keyslot(key)
+}
+
+impl Keyspace {
+    /// No keys; takes those of these hash slots.
+    pub fn new(slots: Range<u16>, hasher: RandomState) -> Self {
+        Keyspace {
+            slots,
+            databases: (0..DATABASES).map(|_| Database::default()).collect(),
+            hasher,
+            limits: BlockLimits::default(),
+            watched: HashMap::new(),
+            waited: HashMap::new(),
+            signals: Vec::new(),
+            garbage: Vec::new(),
+            changes: 0,
+            expired_keys: 0,
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// The hash slots whose keys belong here.
+    pub fn slots(&self) -> Range<u16> {
+        self.slots.clone()
+    }
+
+    /// A database. The number is below [`DATABASES`].
+    pub fn database(&self, db: u8) -> &Database {
+        &self.databases[usize::from(db)]
+    }
+
+    /// Sets how large blocks grow from now on.
+    pub fn set_limits(&mut self, limits: BlockLimits) {
+        self.limits = limits;
+    }
+
+    /// Takes what was removed and may be large.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Whether there is something to take.
+    pub fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+
+    /// Sets `flag` when the key changes.
+    pub fn watch(&mut self, db: u8, key: &[u8], flag: &Arc<AtomicBool>) {
+        self.watched.entry((db, key.into())).or_default().push(flag.clone());
+    }
+
+    /// Takes back [`Keyspace::watch`].
+    pub fn unwatch(&mut self, db: u8, key: &[u8], flag: &Arc<AtomicBool>) {
+        let name = (db, key.into());
+        if let Some(flags) = self.watched.get_mut(&name) {
+            flags.retain(|other| !Arc::ptr_eq(other, flag));
+            if flags.is_empty() {
+                self.watched.remove(&name);
+            }
+        }
+    }
+
+    /// How many keys are watched.
+    pub fn watched_len(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Signals the key from now on when it changes in a way that may serve or end a wait.
+    pub fn wait_on(&mut self, db: u8, key: &[u8]) {
+        *self.waited.entry((db, key.into())).or_default() += 1;
+    }
+
+    /// Takes back [`Keyspace::wait_on`].
+    pub fn wait_off(&mut self, db: u8, key: &[u8]) {
+        let name = (db, key.into());
+        if let Some(count) = self.waited.get_mut(&name) {
+            *count -= 1;
+            if *count == 0 {
+                self.waited.remove(&name);
+            }
+        }
+    }
+
+    /// Takes the signals, in the order they came.
+    pub fn take_signals(&mut self) -> Vec<KeyName> {
+        std::mem::take(&mut self.signals)
+    }
+
+    /// Whether there are signals to take.
+    pub fn has_signals(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
+    /// The hash of a key.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Where a key stands.
+    pub fn find(&self, db: u8, key: &[u8]) -> Option<u32> {
+        self.database(db).find(self.hash(key), key)
+    }
+
+    /// The value of a key, expired or not.
+    pub fn value(&self, db: u8, key: &[u8]) -> Option<&Value> {
+        let place = self.find(db, key)?;
+        Some(&self.database(db).slot(place).value)
+    }
+
+    /// Takes everything out, as garbage for another thread.
+    pub fn clear(&mut self) {
+        for database in &mut self.databases {
+            let old = std::mem::take(database);
+            if !old.is_empty() {
+                self.garbage.push(Box::new(old));
+            }
+        }
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        for database in &self.databases {
+            database.check(|key| self.hash(key));
+        }
+    }
+
+    fn database_mut(&mut self, db: u8) -> &mut Database {
+        &mut self.databases[usize::from(db)]
+    }
+
+    /// Sets the flags of those who watch the key.
+    fn touch(&self, db: u8, key: &[u8]) {
+        if self.watched.is_empty() {
+            return;
+        }
+        for flag in self.watched.get(&(db, key.into())).into_iter().flatten() {
+            flag.store(true, Ordering::Release);
+        }
+    }
+
+    /// Tells the shard to look at those who wait on the key.
+    fn signal(&mut self, db: u8, key: &[u8]) {
+        if !self.waited.is_empty() && self.waited.contains_key(&(db, key.into())) {
+            self.signals.push((db, key.into()));
+        }
+    }
+
+    /// Touches and signals every watched or waited-on key of a database that exists in it or, for
+    /// a swap, in `other`.
+    fn touch_database(&mut self, db: u8, other: Option<u8>) {
+        let exists = |key: &[u8]| {
+            self.find(db, key).is_some()
+                || other.is_some_and(|other| self.find(other, key).is_some())
+        };
+        for ((watched_db, key), flags) in &self.watched {
+            if *watched_db == db && exists(key) {
+                flags.iter().for_each(|flag| flag.store(true, Ordering::Release));
+            }
+        }
+        let mut waited: Vec<_> =
+            self.waited.keys().filter(|(waited_db, key)| *waited_db == db && exists(key)).collect();
+        waited.sort();
+        let waited: Vec<_> = waited.into_iter().cloned().collect();
+        self.signals.extend(waited);
+    }
+}
+
+/// The keyspaces in hand: one, or all that a command over several shards has borrowed.
+#[derive(Debug)]
+pub struct Spaces<'t, 's> {
+    list: &'t mut [&'s mut Keyspace],
+}
+
+impl<'t, 's> Spaces<'t, 's> {
+    /// These keyspaces.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(list: &'t mut [&'s mut Keyspace]) -> Self {
+        assert!(!list.is_empty());
+        Spaces { list }
+    }
+
+    /// Which of them holds the key; the first if none does, which a caller has ruled out.
+    pub fn index_of(&self, key: &[u8]) -> usize {
+        if self.list.len() == 1 {
+            return 0;
+        }
+        let slot = slot_of(key);
+        self.list.iter().position(|space| space.slots.contains(&slot)).unwrap_or_default()
+    }
+
+    /// Whether the keyspace of this key is in hand.
+    pub fn holds(&self, key: &[u8]) -> bool {
+        let slot = slot_of(key);
+        self.list.iter().any(|space| space.slots.contains(&slot))
+    }
+
+    /// The keyspace at an index.
+    pub fn at(&self, index: usize) -> &Keyspace {
+        self.list[index]
+    }
+
+    /// The keyspace at an index, to change what is no state.
+    pub fn at_mut(&mut self, index: usize) -> &mut Keyspace {
+        self.list[index]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Keyspace> + '_ {
+        self.list.iter().map(|space| &**space)
+    }
+
+    /// The only mutation of a keyspace.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the change does not fit the state, which only damaged input can bring about;
+    /// the state is then undefined and the caller stops.
+    pub fn apply(&mut self, change: &Change<'_>) -> Result<(), Corrupt> {
+        let Change { db, key, action } = *change;
+        if db >= DATABASES {
+            return Err(Corrupt("a change names a database that does not exist"));
+        }
+        let index = self.index_of(key);
+        match action {
+            Action::SwapDb { other } => self.swap(db, other)?,
+            Action::FlushDb => self.flush(db),
+            Action::FlushAll => (0..DATABASES).for_each(|db| self.flush(db)),
+            Action::Move { db: to_db, key: to } => {
+                let (value, expire_at) =
+                    self.list[index].take(db, key).ok_or(Corrupt("a moved key does not exist"))?;
+                self.set(to_db, to, value, expire_at)?;
+            }
+            Action::Copy { db: to_db, key: to } => {
+                let space = &self.list[index];
+                let place = space.find(db, key).ok_or(Corrupt("a copied key does not exist"))?;
+                let slot = space.database(db).slot(place);
+                let (value, expire_at) = (slot.value.clone(), slot.expire_at());
+                self.set(to_db, to, value, expire_at)?;
+            }
+            Action::SetString { value, expire_at } => {
+                self.set(db, key, Value::String(value.into()), expire_at)?;
+            }
+            Action::Put { image, expire_at } => {
+                let stream = Stream::from_image(image, self.list[index].limits)?;
+                self.set(db, key, Value::Stream(stream), expire_at)?;
+            }
+            Action::Effect(_) | Action::Create { .. } | Action::Remove | Action::Expire { .. } => {
+                let space = &mut *self.list[index];
+                let hash = space.hash(key);
+                let place = space.database(db).find(hash, key);
+                space.apply_at(db, key, hash, place, &action)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        db: u8,
+        key: &[u8],
+        value: Value,
+        expire_at: Option<UnixMs>,
+    ) -> Result<(), Corrupt> {
+        if db >= DATABASES {
+            return Err(Corrupt("a change names a database that does not exist"));
+        }
+        let index = self.index_of(key);
+        self.list[index].set(db, key, value, expire_at);
+        Ok(())
+    }
+
+    fn swap(&mut self, db: u8, other: u8) -> Result<(), Corrupt> {
+        if other >= DATABASES {
+            return Err(Corrupt("a change names a database that does not exist"));
+        }
+        for space in &mut *self.list {
+            space.touch_database(db, Some(other));
+            space.touch_database(other, Some(db));
+            space.databases.swap(usize::from(db), usize::from(other));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, db: u8) {
+        for space in &mut *self.list {
+            space.touch_database(db, None);
+            let old = std::mem::take(space.database_mut(db));
+            if !old.is_empty() {
+                space.garbage.push(Box::new(old));
+            }
+        }
+    }
+}
+
+impl Keyspace {
+    /// Applies what concerns one key, whose place is known; returns its place afterwards.
+    fn apply_at(
+        &mut self,
+        db: u8,
+        key: &[u8],
+        hash: u64,
+        place: Option<u32>,
+        action: &Action<'_>,
+    ) -> Result<Option<u32>, Corrupt> {
+        const GONE: Corrupt = Corrupt("a changed key does not exist");
+        match action {
+            Action::Effect(effect) => {
+                let place = place.ok_or(GONE)?;
+                let database = &mut self.databases[usize::from(db)];
+                let Value::Stream(stream) = database.value_mut(place) else {
+                    return Err(Corrupt("a changed key does not hold a stream"));
+                };
+                stream.apply(effect, self.limits, &mut self.garbage)?;
+                if effect.touches_watchers() {
+                    self.touch(db, key);
+                }
+                if effect.wakes_readers() {
+                    self.signal(db, key);
+                }
+                Ok(Some(place))
+            }
+            Action::Create { idmp_duration_s, idmp_maxsize } => {
+                if place.is_some() {
+                    return Err(Corrupt("a created key exists"));
+                }
+                let stream = Stream::new(*idmp_duration_s, *idmp_maxsize);
+                let value = Value::Stream(stream);
+                let place = self.insert(db, hash, key, value);
+                self.touch(db, key);
+                self.signal(db, key);
+                Ok(Some(place))
+            }
+            Action::Remove => {
+                place.ok_or(GONE)?;
+                if let Some((value, _)) = self.take(db, key)
+                    && let Value::Stream(stream) = value
+                {
+                    self.garbage.push(Box::new(stream));
+                }
+                Ok(None)
+            }
+            Action::Expire { expire_at } => {
+                let place = place.ok_or(GONE)?;
+                self.database_mut(db).set_expiry(place, *expire_at);
+                self.touch(db, key);
+                Ok(Some(place))
+            }
+            Action::SetString { .. }
+            | Action::Put { .. }
+            | Action::Move { .. }
+            | Action::Copy { .. }
+            | Action::SwapDb { .. }
+            | Action::FlushDb
+            | Action::FlushAll => Err(Corrupt("not a change of one key in its place")),
+        }
+    }
+
+    /// Gives a key a value, whatever it held.
+    fn set(&mut self, db: u8, key: &[u8], value: Value, expire_at: Option<UnixMs>) {
+        let hash = self.hash(key);
+        let (place, old) = match self.database(db).find(hash, key) {
+            Some(place) => {
+                let held = self.database_mut(db).value_mut(place);
+                let old = std::mem::replace(held, value);
+                (place, Some(old))
+            }
+            None => (self.insert(db, hash, key, value), None),
+        };
+        self.database_mut(db).set_expiry(place, expire_at);
+        if let Some(Value::Stream(stream)) = old {
+            self.garbage.push(Box::new(stream));
+        }
+        self.touch(db, key);
+        self.signal(db, key);
+    }
+
+    /// Adds a key that is not there.
+    fn insert(&mut self, db: u8, hash: u64, key: &[u8], value: Value) -> u32 {
+        let Keyspace { databases, hasher, .. } = self;
+        databases[usize::from(db)].insert(hash, key, value, |key| hasher.hash_one(key))
+    }
+
+    /// Takes a key away.
+    fn take(&mut self, db: u8, key: &[u8]) -> Option<(Value, Option<UnixMs>)> {
+        let hash = self.hash(key);
+        let taken = self.database_mut(db).remove(hash, key)?;
+        self.touch(db, key);
+        self.signal(db, key);
+        Some(taken)
+    }
+}

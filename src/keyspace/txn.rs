@@ -1,0 +1,286 @@
+//! `Txn`: what a command sees of the keyspace, and its only way to change it.
+//!
+//! A command looks up its keys, reads, decides, and commits changes. A commit applies the change
+//! and encodes it into the turn's log buffer; nothing is kept besides. Whatever a command commits
+//! stands in one frame with the rest of its turn.
+
+use super::{Action, Change, Keyspace, LogBuffer, Spaces, Value};
+use crate::config::NotifyFlags;
+use crate::error::CommandError;
+use crate::stream::{BlockLimits, Effect, Image, Stream, UnixMs};
+
+/// The settings that commands on keys go by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How large the blocks of a stream grow; `~` trimming goes by whole blocks.
+    pub blocks: BlockLimits,
+    /// How long new streams remember idempotent IDs, in seconds.
+    pub idmp_duration_s: u64,
+    /// How many idempotent IDs new streams remember for each producer.
+    pub idmp_maxsize: u64,
+    /// Which events are published.
+    pub notify: NotifyFlags,
+    /// Whether to answer as Valkey where it contradicts the newest Redis.
+    pub valkey: bool,
+}
+
+/// A keyspace event: something happened to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its class.
+    pub class: NotifyFlags,
+    /// The event's name.
+    pub name: &'static str,
+    /// The database.
+    pub db: u8,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// A key that was looked up: hashed once, expired if it was due.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    /// Its bytes.
+    pub name: &'a [u8],
+    /// Its database.
+    pub db: u8,
+    space: usize,
+    hash: u64,
+    place: Option<u32>,
+}
+
+impl Key<'_> {
+    /// Whether the key exists.
+    pub fn exists(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+/// One command's, or one transaction's, view of the keyspaces in hand.
+#[derive(Debug)]
+pub struct Txn<'t, 's> {
+    spaces: Spaces<'t, 's>,
+    log: &'t mut LogBuffer,
+    events: &'t mut Vec<Event>,
+    /// The settings.
+    pub rules: &'t Rules,
+    /// The wall clock, read once for the turn.
+    pub now: UnixMs,
+    /// The connection's database.
+    pub db: u8,
+    /// Whether look-ups count as hits and misses.
+    pub counts_lookups: bool,
+}
+
+impl<'t, 's> Txn<'t, 's> {
+    /// A view of these keyspaces.
+    pub fn new(
+        spaces: Spaces<'t, 's>,
+        log: &'t mut LogBuffer,
+        events: &'t mut Vec<Event>,
+        rules: &'t Rules,
+        now: UnixMs,
+    ) -> Self {
+        Txn { spaces, log, events, rules, now, db: 0, counts_lookups: false }
+    }
+
+    /// The keyspaces in hand.
+    pub fn spaces(&self) -> &Spaces<'t, 's> {
+        &self.spaces
+    }
+
+    /// The keyspaces in hand, to change what is no state.
+    pub fn spaces_mut(&mut self) -> &mut Spaces<'t, 's> {
+        &mut self.spaces
+    }
+
+    /// Looks up a key of the connection's database; one whose time is over is removed first.
+    pub fn key<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
+        self.key_in(self.db, name)
+    }
+
+    /// Looks up a key of another database.
+    pub fn key_in<'a>(&mut self, db: u8, name: &'a [u8]) -> Key<'a> {
+        let space = self.spaces.index_of(name);
+        let hash = self.spaces.at(space).hash(name);
+        let place = self.spaces.at(space).database(db).find(hash, name);
+        let mut key = Key { name, db, space, hash, place };
+        if self.expiry(&key).is_some_and(|at| at <= self.now) {
+            self.expire_now(&mut key);
+        }
+        if self.counts_lookups {
+            let space = self.spaces.at_mut(space);
+            space.hits += u64::from(key.exists());
+            space.misses += u64::from(!key.exists());
+        }
+        key
+    }
+
+    /// Removes keys that are due, at most `max` in each keyspace; true if more may be due.
+    pub fn expire_due(&mut self, max: usize) -> bool {
+        let mut more = false;
+        for index in 0..self.spaces.iter().count() {
+            for db in 0..super::DATABASES {
+                for n in 0.. {
+                    let space = self.spaces.at_mut(index);
+                    let Some(place) = space.database_mut(db).next_due(self.now) else { break };
+                    if n == max {
+                        more = true;
+                        break;
+                    }
+                    let name = self.spaces.at(index).database(db).slot(place).key.clone();
+                    let hash = self.spaces.at(index).hash(&name);
+                    let place = Some(place);
+                    self.expire_now(&mut Key { name: &name, db, space: index, hash, place });
+                }
+            }
+        }
+        more
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &Key<'_>) -> Option<&Value> {
+        Some(&self.spaces.at(key.space).database(key.db).slot(key.place?).value)
+    }
+
+    /// The stream of a key.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`] if the key holds something else.
+    pub fn stream(&self, key: &Key<'_>) -> Result<Option<&Stream>, CommandError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Stream(stream)) => Ok(Some(stream)),
+            Some(Value::String(_)) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The string of a key.
+    ///
+    /// # Errors
+    /// [`CommandError::WrongType`] if the key holds something else.
+    pub fn string(&self, key: &Key<'_>) -> Result<Option<&[u8]>, CommandError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::String(string)) => Ok(Some(string)),
+            Some(Value::Stream(_)) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// When a key expires.
+    pub fn expiry(&self, key: &Key<'_>) -> Option<UnixMs> {
+        self.spaces.at(key.space).database(key.db).slot(key.place?).expire_at()
+    }
+
+    /// Commits a change of the key's stream, which exists.
+    pub fn effect(&mut self, key: &mut Key<'_>, effect: Effect<'_>) {
+        self.commit(key, Action::Effect(effect), true);
+    }
+
+    /// Commits a change that no reply promises to keep: it is logged with the next one that is
+    /// promised, or within a second.
+    pub fn note(&mut self, key: &mut Key<'_>, effect: Effect<'_>) {
+        self.commit(key, Action::Effect(effect), false);
+    }
+
+    /// Begins an empty stream at a key that does not exist.
+    pub fn create_stream(&mut self, key: &mut Key<'_>) {
+        let (idmp_duration_s, idmp_maxsize) = (self.rules.idmp_duration_s, self.rules.idmp_maxsize);
+        self.commit(key, Action::Create { idmp_duration_s, idmp_maxsize }, true);
+        self.event(NotifyFlags::NEW, "new", key);
+    }
+
+    /// Gives a key a string.
+    pub fn set_string(&mut self, key: &mut Key<'_>, value: &[u8], expire_at: Option<UnixMs>) {
+        let fresh = !key.exists();
+        self.commit(key, Action::SetString { value, expire_at }, true);
+        if fresh {
+            self.event(NotifyFlags::NEW, "new", key);
+        }
+    }
+
+    /// Gives a key a stream.
+    pub fn put(&mut self, key: &mut Key<'_>, image: &Image, expire_at: Option<UnixMs>) {
+        self.commit(key, Action::Put { image, expire_at }, true);
+    }
+
+    /// Removes a key that exists.
+    pub fn remove(&mut self, key: &mut Key<'_>) {
+        self.commit(key, Action::Remove, true);
+    }
+
+    /// Sets the expiry of a key that exists.
+    pub fn set_expiry(&mut self, key: &mut Key<'_>, expire_at: Option<UnixMs>) {
+        self.commit(key, Action::Expire { expire_at }, true);
+    }
+
+    /// Moves the value of a key that exists to another key.
+    pub fn rename(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
+        self.commit(from, Action::Move { db: to.db, key: to.name }, true);
+        self.find_again(to);
+    }
+
+    /// Copies the value of a key that exists to another key.
+    pub fn copy(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
+        self.commit(from, Action::Copy { db: to.db, key: to.name }, true);
+        self.find_again(to);
+    }
+
+    /// Exchanges two databases.
+    pub fn swap_databases(&mut self, db: u8, other: u8) {
+        self.commit_whole(Change { db, key: b"", action: Action::SwapDb { other } });
+    }
+
+    /// Removes all keys of a database, or of all.
+    pub fn flush(&mut self, db: Option<u8>) {
+        let action = if db.is_some() { Action::FlushDb } else { Action::FlushAll };
+        self.commit_whole(Change { db: db.unwrap_or_default(), key: b"", action });
+    }
+
+    /// Notes a keyspace event, if its class is published.
+    pub fn event(&mut self, class: NotifyFlags, name: &'static str, key: &Key<'_>) {
+        if self.rules.notify.wants(class) {
+            self.events.push(Event { class, name, db: key.db, key: key.name.into() });
+        }
+    }
+
+    /// Counts changes as `rdb_changes_since_last_save` does.
+    pub fn count_changes(&mut self, n: u64) {
+        self.spaces.at_mut(0).changes += n;
+    }
+
+    fn expire_now(&mut self, key: &mut Key<'_>) {
+        self.remove(key);
+        self.event(NotifyFlags::EXPIRED, "expired", key);
+        self.spaces.at_mut(key.space).expired_keys += 1;
+        self.count_changes(1);
+    }
+
+    fn find_again(&self, key: &mut Key<'_>) {
+        let space: &Keyspace = self.spaces.at(key.space);
+        key.place = space.database(key.db).find(key.hash, key.name);
+    }
+
+    fn commit(&mut self, key: &mut Key<'_>, action: Action<'_>, urgent: bool) {
+        let change = Change { db: key.db, key: key.name, action };
+        self.log.push(&change, urgent);
+        let in_place = matches!(
+            action,
+            Action::Effect(_) | Action::Create { .. } | Action::Remove | Action::Expire { .. }
+        );
+        let applied = if in_place {
+            let space = self.spaces.at_mut(key.space);
+            space.apply_at(key.db, key.name, key.hash, key.place, &action).map(|place| {
+                key.place = place;
+            })
+        } else {
+            self.spaces.apply(&change).map(|()| self.find_again(key))
+        };
+        applied.expect("a decided change applies");
+    }
+
+    fn commit_whole(&mut self, change: Change<'_>) {
+        self.log.push(&change, true);
+        self.spaces.apply(&change).expect("a decided change applies");
+    }
+}

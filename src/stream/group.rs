@@ -1,0 +1,268 @@
+//! `Group`: a consumer group's place in its stream, its consumers, its pending entries.
+//!
+//! Invariant: a pending entry with an owner stands in the PEL and in exactly that consumer's set;
+//! one without an owner stands in the PEL alone.
+
+use crate::rax::{Measure, Rax, Summary};
+use crate::stream::id::{EntryId, UnixMs};
+use crate::stream::pel::{ConsumerNo, IdSet, Pel, Pending};
+
+/// A consumer group. A clone costs O(1).
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub(super) last_delivered_id: EntryId,
+    pub(super) entries_read: Option<u64>,
+    pel: Pel,
+    consumers: Rax<Consumer>,
+    /// Number (4 bytes, big-endian) → name.
+    names: Rax<Name>,
+    next_no: u32,
+}
+
+/// A consumer of a group.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    no: ConsumerNo,
+    seen_at: UnixMs,
+    active_at: Option<UnixMs>,
+    pending: IdSet,
+}
+
+#[derive(Debug, Clone)]
+struct Name(Box<[u8]>);
+
+/// What a tree of groups knows of its members: the least last-delivered ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeastDelivered(pub EntryId);
+
+impl Default for LeastDelivered {
+    fn default() -> Self {
+        LeastDelivered(EntryId::MAX)
+    }
+}
+
+impl Summary for LeastDelivered {
+    fn plus(self, other: Self) -> Self {
+        LeastDelivered(self.0.min(other.0))
+    }
+}
+
+impl Measure for Group {
+    type Summary = LeastDelivered;
+    fn measure(&self) -> LeastDelivered {
+        LeastDelivered(self.last_delivered_id)
+    }
+}
+
+impl Measure for Consumer {
+    type Summary = ();
+    fn measure(&self) {}
+}
+
+impl Measure for Name {
+    type Summary = ();
+    fn measure(&self) {}
+}
+
+impl Consumer {
+    /// Its number within the group, by which the PEL names it.
+    pub fn no(&self) -> ConsumerNo {
+        self.no
+    }
+
+    /// When a command last named it.
+    pub fn seen_at(&self) -> UnixMs {
+        self.seen_at
+    }
+
+    /// When it last got an entry; `None` if never.
+    pub fn active_at(&self) -> Option<UnixMs> {
+        self.active_at
+    }
+
+    /// The IDs of its pending entries.
+    pub fn pending(&self) -> &IdSet {
+        &self.pending
+    }
+}
+
+impl Group {
+    pub(super) fn new(last_delivered_id: EntryId, entries_read: Option<u64>) -> Self {
+        Group {
+            last_delivered_id,
+            entries_read,
+            pel: Pel::default(),
+            consumers: Rax::new(),
+            names: Rax::new(),
+            next_no: 0,
+        }
+    }
+
+    /// After which entry the group reads.
+    pub fn last_delivered_id(&self) -> EntryId {
+        self.last_delivered_id
+    }
+
+    /// How many entries it would have read up to there, if known.
+    pub fn entries_read(&self) -> Option<u64> {
+        self.entries_read
+    }
+
+    /// The pending entries list.
+    pub fn pel(&self) -> &Pel {
+        &self.pel
+    }
+
+    /// A consumer.
+    pub fn consumer(&self, name: &[u8]) -> Option<&Consumer> {
+        self.consumers.get(name)
+    }
+
+    /// How many consumers there are.
+    pub fn consumers_len(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// The consumers in byte order of their names.
+    pub fn consumers(&self) -> impl Iterator<Item = (&[u8], &Consumer)> + '_ {
+        self.consumers.iter()
+    }
+
+    /// The name of a pending entry's owner; empty for an unowned one.
+    ///
+    /// # Panics
+    /// If the number is of no consumer of this group.
+    pub fn owner_name(&self, owner: Option<ConsumerNo>) -> &[u8] {
+        match owner {
+            None => b"",
+            Some(no) => {
+                let name = self.names.get(&no.0.to_be_bytes());
+                &name.expect("an owner is a consumer of the group").0
+            }
+        }
+    }
+
+    /// Creates a consumer; false if it exists.
+    pub(super) fn create_consumer(&mut self, name: &[u8], at: UnixMs) -> bool {
+        if self.consumers.get(name).is_some() {
+            return false;
+        }
+        let no = ConsumerNo(self.next_no);
+        self.next_no += 1;
+        self.names.insert(&no.0.to_be_bytes(), Name(name.into()));
+        let consumer = Consumer { no, seen_at: at, active_at: None, pending: IdSet::default() };
+        self.consumers.insert(name, consumer);
+        true
+    }
+
+    /// Deletes a consumer with its pending entries; false if it does not exist.
+    pub(super) fn delete_consumer(&mut self, name: &[u8]) -> bool {
+        let Some(consumer) = self.consumers.remove(name) else {
+            return false;
+        };
+        self.names.remove(&consumer.no.0.to_be_bytes());
+        for id in consumer.pending.iter_from(EntryId::MIN) {
+            self.pel.remove(id);
+        }
+        true
+    }
+
+    /// Marks a consumer as seen, and as active; false if it does not exist.
+    pub(super) fn see(&mut self, name: &[u8], at: UnixMs, active: bool) -> bool {
+        self.consumers
+            .update(name, |consumer| {
+                consumer.seen_at = at;
+                if active {
+                    consumer.active_at = Some(at);
+                }
+            })
+            .is_some()
+    }
+
+    /// Sets both times of a consumer, when a stream is built from its description.
+    pub(super) fn set_times(&mut self, name: &[u8], seen_at: UnixMs, active_at: Option<UnixMs>) {
+        self.consumers.update(name, |consumer| {
+            consumer.seen_at = seen_at;
+            consumer.active_at = active_at;
+        });
+    }
+
+    /// Makes new entries pending for a consumer, count 1; `ids` ascend. False if the consumer
+    /// does not exist.
+    pub(super) fn deliver(&mut self, name: &[u8], ids: &[EntryId], at: UnixMs) -> bool {
+        let Some(owner) = self.consumers.get(name).map(Consumer::no) else {
+            return false;
+        };
+        for before in self.pel.deliver(ids.iter().copied(), owner, at) {
+            if before.owner != Some(owner) {
+                self.disown(before.owner, before.id);
+            }
+        }
+        self.consumers
+            .update(name, |consumer| consumer.pending.extend(ids.iter().copied()))
+            .is_some()
+    }
+
+    /// Makes an entry pending for a consumer, or moves its pending entry to it. False if the
+    /// consumer does not exist.
+    pub(super) fn claim(&mut self, name: &[u8], id: EntryId, at: UnixMs, count: u64) -> bool {
+        let Some(owner) = self.consumers.get(name).map(Consumer::no) else {
+            return false;
+        };
+        let pending = Pending { id, owner: Some(owner), delivered_at: at, count };
+        let before = self.pel.set(pending);
+        let owner_before = before.and_then(|before| before.owner);
+        if owner_before != Some(owner) {
+            self.disown(owner_before, id);
+            self.consumers.update(name, |consumer| consumer.pending.insert(id));
+        }
+        true
+    }
+
+    /// Takes an entry from its owner and puts it at the end of the unowned.
+    pub(super) fn nack(&mut self, id: EntryId, count: u64) {
+        let unowned = Pending { id, owner: None, delivered_at: UnixMs(0), count };
+        let before = self.pel.set(unowned);
+        self.disown(before.and_then(|before| before.owner), id);
+    }
+
+    /// Drops a pending entry; false if there is none.
+    pub(super) fn acknowledge(&mut self, id: EntryId) -> bool {
+        let Some(pending) = self.pel.remove(id) else {
+            return false;
+        };
+        self.disown(pending.owner, id);
+        true
+    }
+
+    /// Takes an ID out of its owner's set.
+    fn disown(&mut self, owner: Option<ConsumerNo>, id: EntryId) {
+        let Some(owner) = owner else { return };
+        let name = self.names.get(&owner.0.to_be_bytes());
+        let name = &name.expect("an owner is a consumer of the group").0;
+        self.consumers.update(name, |consumer| consumer.pending.remove(id));
+    }
+
+    /// Asserts the invariants.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.pel.check();
+        self.consumers.check();
+        self.names.check();
+        assert_eq!(self.consumers.len(), self.names.len());
+        let mut owned = 0;
+        for (name, consumer) in self.consumers.iter() {
+            consumer.pending.check();
+            assert!(consumer.no.0 < self.next_no);
+            assert_eq!(self.owner_name(Some(consumer.no)), name);
+            for id in consumer.pending.iter_from(EntryId::MIN) {
+                let pending = self.pel.get(id).expect("a consumer's ID is pending");
+                assert_eq!(pending.owner, Some(consumer.no));
+            }
+            owned += consumer.pending.len();
+        }
+        assert_eq!(owned + self.pel.unowned_len(), self.pel.len());
+    }
+}
