@@ -98,11 +98,17 @@ enum Key {
     Long(Arc<[u8]>),
 }
 
-/// A branch on the way down to a key, and the digit of the key there. Its link for that digit,
-/// if it has one, has been taken out.
-struct Step<V: Measure> {
-    branch: Arc<Branch<V>>,
-    digit: u8,
+/// The way from the root to a link that is being changed: for each link passed the summary to be
+/// set anew, and the count of its branch; before and after are those of the other links there.
+struct Trail<'a, V: Measure> {
+    steps: Vec<Passed<'a, V>>,
+}
+
+struct Passed<'a, V: Measure> {
+    summary: &'a mut V::Summary,
+    len: &'a mut usize,
+    before: V::Summary,
+    after: V::Summary,
 }
 
 /// The number of digits in common of two equal keys.
@@ -161,16 +167,14 @@ impl<V: Measure> Rax<V> {
 
     /// Changes the value of `key` by `change`; `None` if there is no such key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        self.get(key)?;
-        if size_of::<V::Summary>() == 0 {
-            return self.update_in_place(key, change);
+        let (trail, link) = Trail::follow(self.root.as_mut()?, key, |branch| branch.has_key(key));
+        let Child::Leaf(own, value) = &mut link.child else { return None };
+        if own.bytes() != key {
+            return None;
         }
-        let (path, mut rest) = self.take_path(key, SAME);
-        let Some(link) = &mut rest else { unreachable!("the key is in the tree") };
-        let Child::Leaf(_, value) = &mut link.child else { unreachable!("its path ends there") };
         let result = change(value);
         link.summary = value.measure();
-        self.put_path(path, rest, 0);
+        trail.finish(link.summary, 0);
         Some(result)
     }
 
@@ -178,31 +182,45 @@ impl<V: Measure> Rax<V> {
     pub fn insert(&mut self, key: &[u8], value: V) -> Option<V> {
         let (common, theirs) = self.compare(key);
         let ours = digit(key, common);
-        let (path, rest) = self.take_path(key, common);
-        let (rest, old) = match rest {
-            None => (Link::leaf(Key::new(key), value), None),
-            Some(Link { child: Child::Leaf(key, old), .. }) if common == SAME => {
-                (Link::leaf(key, value), Some(old))
-            }
-            Some(link) => {
-                let leaf = Link::leaf(Key::new(key), value);
-                let links = if theirs < ours { vec![link, leaf] } else { vec![leaf, link] };
-                (Link::branch(Branch::new(common, bit(theirs) | bit(ours), links)), None)
+        let Some(root) = &mut self.root else {
+            self.root = Some(Link::leaf(Key::new(key), value));
+            return None;
+        };
+        let (trail, link) = Trail::follow(root, key, |branch| branch.at < common);
+        if common != SAME && !matches!(&link.child, Child::Branch(b) if b.at == common) {
+            link.fork(common, theirs);
+        }
+        let old = match &mut link.child {
+            Child::Leaf(_, own) => Some(std::mem::replace(own, value)),
+            Child::Branch(branch) => {
+                Arc::make_mut(branch).add(ours, Link::leaf(Key::new(key), value));
+                None
             }
         };
-        self.put_path(path, Some(rest), isize::from(old.is_none()));
+        link.summary = link.child.summary();
+        trail.finish(link.summary, isize::from(old.is_none()));
         old
     }
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         self.get(key)?;
-        let (path, rest) = self.take_path(key, SAME);
-        self.put_path(path, None, -1);
-        match rest {
-            Some(Link { child: Child::Leaf(_, value), .. }) => Some(value),
-            Some(Link { child: Child::Branch(_), .. }) | None => None,
+        let root = self.root.as_mut()?;
+        let (trail, link) = Trail::follow(root, key, |branch| !branch.has_leaf(key));
+        let Child::Branch(branch) = &mut link.child else {
+            return self.root.take().and_then(Link::into_value);
+        };
+        let branch = Arc::make_mut(branch);
+        let removed = branch.remove(digit(key, branch.at));
+        if branch.links.len() == 1
+            && let Some(only) = branch.links.pop()
+        {
+            *link = only;
+        } else {
+            link.summary = fold(&branch.links);
         }
+        trail.finish(link.summary, -1);
+        removed.and_then(Link::into_value)
     }
 
     /// Removes all keys less than `key`, as whole subtrees, and returns them. Dropping them is
@@ -210,12 +228,24 @@ impl<V: Measure> Rax<V> {
     #[must_use = "dropping the part that was cut off costs time: choose where"]
     pub fn cut_below(&mut self, key: &[u8]) -> Self {
         let (common, theirs) = self.compare(key);
-        let (path, rest) = self.take_path(key, common);
-        let (mut below, mut above) =
-            if common != SAME && theirs < digit(key, common) { (rest, None) } else { (None, rest) };
-        for mut step in path.into_iter().rev() {
-            let branch = Arc::make_mut(&mut step.branch);
-            (below, above) = branch.split(step.digit, below, above);
+        let mut path = Vec::new();
+        let mut rest = self.root.take();
+        loop {
+            match rest {
+                Some(Link { child: Child::Branch(mut branch), .. }) if branch.at <= common => {
+                    let digit = digit(key, branch.at);
+                    rest = Arc::make_mut(&mut branch).remove(digit);
+                    path.push(branch);
+                }
+                _ => break,
+            }
+        }
+        let (mut below, mut above) = (None, rest);
+        if common != SAME && theirs < digit(key, common) {
+            (below, above) = (above, None);
+        }
+        for mut branch in path.into_iter().rev() {
+            (below, above) = Arc::make_mut(&mut branch).split(key, below, above);
         }
         self.root = above;
         Rax { root: below }
@@ -363,7 +393,7 @@ impl<V: Measure> Rax<V> {
     /// If one does not hold.
     pub fn check(&self) {
         if let Some(root) = &self.root {
-            root.check();
+            assert_eq!(root.summary, root.child.summary(), "the summary is stale");
         }
         self.for_each_branch(Branch::check);
         let keys = self.iter().map(|(key, _)| key);
@@ -427,54 +457,6 @@ impl<V: Measure> Rax<V> {
         }
     }
 
-    /// Takes the branches on the way to `key` out of the tree, down to the one at digit number
-    /// `common`, each no longer shared, and what the last of them led to. A panic before
-    /// [`Rax::put_path`] leaves an empty tree.
-    fn take_path(&mut self, key: &[u8], common: usize) -> (Vec<Step<V>>, Option<Link<V>>) {
-        let mut path = Vec::new();
-        let mut rest = self.root.take();
-        loop {
-            match rest {
-                Some(Link { child: Child::Branch(mut branch), .. }) if branch.at <= common => {
-                    let digit = digit(key, branch.at);
-                    rest = Arc::make_mut(&mut branch).take(digit);
-                    path.push(Step { branch, digit });
-                }
-                rest => return (path, rest),
-            }
-        }
-    }
-
-    /// Puts the path back with `rest` below it; `growth` is the change in the number of keys.
-    fn put_path(&mut self, path: Vec<Step<V>>, mut rest: Option<Link<V>>, growth: isize) {
-        for mut step in path.into_iter().rev() {
-            let branch = Arc::make_mut(&mut step.branch);
-            branch.put(step.digit, rest);
-            branch.len = branch.len.wrapping_add_signed(growth);
-            rest = if branch.links.len() == 1 {
-                branch.links.pop()
-            } else {
-                Some(Link { summary: fold(&branch.links), child: Child::Branch(step.branch) })
-            };
-        }
-        self.root = rest;
-    }
-
-    /// [`Rax::update`] where no summary can change.
-    fn update_in_place<R>(&mut self, key: &[u8], change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        let mut link = self.root.as_mut()?;
-        loop {
-            match &mut link.child {
-                Child::Leaf(_, value) => return Some(change(value)),
-                Child::Branch(branch) => {
-                    let branch = Arc::make_mut(branch);
-                    let slot = branch.rank(digit(key, branch.at));
-                    link = branch.links.get_mut(slot)?;
-                }
-            }
-        }
-    }
-
     /// Calls `visit` with each branch, a parent before its children.
     fn for_each_branch(&self, mut visit: impl FnMut(&Branch<V>)) {
         let mut open: Vec<&[Link<V>]> = vec![self.root.as_slice()];
@@ -516,13 +498,65 @@ impl<V: Measure> Drop for Rax<V> {
     }
 }
 
+impl<'a, V: Measure> Trail<'a, V> {
+    /// Goes down the links of `key`, beginning with `link`, as long as there is a branch with a
+    /// link for `key` that is `passed`. The branches passed are no longer shared afterwards.
+    fn follow(
+        mut link: &'a mut Link<V>,
+        key: &[u8],
+        passed: impl Fn(&Branch<V>) -> bool,
+    ) -> (Self, &'a mut Link<V>) {
+        let mut steps = Vec::new();
+        loop {
+            if !matches!(&link.child, Child::Branch(branch) if passed(branch)) {
+                return (Trail { steps }, link);
+            }
+            let Link { summary, child: Child::Branch(branch) } = link else { unreachable!() };
+            let branch = Arc::make_mut(branch);
+            let slot = branch.rank(digit(key, branch.at));
+            let (before, rest) = branch.links.split_at_mut(slot);
+            let Some((next, after)) = rest.split_first_mut() else { unreachable!() };
+            if steps.is_empty() {
+                steps.reserve(8);
+            }
+            let (before, after) = (fold(before), fold(after));
+            steps.push(Passed { summary, len: &mut branch.len, before, after });
+            link = next;
+        }
+    }
+
+    /// Sets the summaries and counts on the way, now that the link at its end has this summary
+    /// and so many keys more.
+    fn finish(self, mut summary: V::Summary, growth: isize) {
+        for step in self.steps.into_iter().rev() {
+            summary = step.before.plus(summary).plus(step.after);
+            *step.summary = summary;
+            *step.len = step.len.wrapping_add_signed(growth);
+        }
+    }
+}
+
+impl<V: Measure> Child<V> {
+    fn summary(&self) -> V::Summary {
+        match self {
+            Child::Leaf(_, value) => value.measure(),
+            Child::Branch(branch) => fold(&branch.links),
+        }
+    }
+}
+
 impl<V: Measure> Link<V> {
     fn leaf(key: Key, value: V) -> Self {
         Link { summary: value.measure(), child: Child::Leaf(key, value) }
     }
 
-    fn branch(branch: Branch<V>) -> Self {
-        Link { summary: fold(&branch.links), child: Child::Branch(Arc::new(branch)) }
+    /// Puts a branch in the place of this link, which becomes its only one for now.
+    fn fork(&mut self, at: usize, digit: u8) {
+        let fork = Child::Branch(Arc::new(Branch::new(at, 0, Vec::with_capacity(2))));
+        let child = std::mem::replace(&mut self.child, fork);
+        if let Child::Branch(fork) = &mut self.child {
+            Arc::make_mut(fork).add(digit, Link { summary: self.summary, child });
+        }
     }
 
     /// What `links` become as one: nothing, the only one, or a branch.
@@ -531,7 +565,16 @@ impl<V: Measure> Link<V> {
             return links.pop();
         }
         links.shrink_to_fit();
-        Some(Link::branch(Branch::new(at, bitmap, links)))
+        let summary = fold(&links);
+        let branch = Arc::new(Branch::new(at, bitmap, links));
+        Some(Link { summary, child: Child::Branch(branch) })
+    }
+
+    fn into_value(self) -> Option<V> {
+        match self.child {
+            Child::Leaf(_, value) => Some(value),
+            Child::Branch(_) => None,
+        }
     }
 
     fn len(&self) -> usize {
@@ -567,14 +610,6 @@ impl<V: Measure> Link<V> {
             }
         }
     }
-
-    fn check(&self) {
-        let expected = match &self.child {
-            Child::Leaf(_, value) => value.measure(),
-            Child::Branch(branch) => fold(&branch.links),
-        };
-        assert_eq!(self.summary, expected, "a summary is stale");
-    }
 }
 
 impl<V: Measure> Branch<V> {
@@ -595,47 +630,45 @@ impl<V: Measure> Branch<V> {
         self.has(digit).then(|| &self.links[self.rank(digit)])
     }
 
-    /// Takes out the link for `digit`. The last link stands in its place until [`Branch::put`].
-    fn take(&mut self, digit: u8) -> Option<Link<V>> {
-        self.has(digit).then(|| self.links.swap_remove(self.rank(digit)))
+    /// Whether there is a link for the digit of `key`.
+    fn has_key(&self, key: &[u8]) -> bool {
+        self.has(digit(key, self.at))
     }
 
-    /// Puts a link for `digit` where [`Branch::take`] took one out or found none.
-    fn put(&mut self, digit: u8, link: Option<Link<V>>) {
-        let slot = self.rank(digit);
-        match (self.has(digit), link) {
-            (true, Some(link)) => {
-                let last = self.links.len();
-                self.links.push(link);
-                self.links.swap(slot, last);
-            }
-            (true, None) => {
-                if slot < self.links.len() {
-                    self.links[slot..].rotate_left(1);
-                }
-                self.bitmap &= !bit(digit);
-                if self.links.len() * 2 <= self.links.capacity() {
-                    self.links.shrink_to_fit();
-                }
-            }
-            (false, Some(link)) => {
-                // Exactly: most branches are never full.
-                self.links.reserve_exact(1);
-                self.links.insert(slot, link);
-                self.bitmap |= bit(digit);
-            }
-            (false, None) => {}
+    /// Whether the link for the digit of `key` is a leaf.
+    fn has_leaf(&self, key: &[u8]) -> bool {
+        let link = self.link(digit(key, self.at));
+        link.is_some_and(|link| matches!(link.child, Child::Leaf(..)))
+    }
+
+    /// Adds a link for `digit`, which has none.
+    fn add(&mut self, digit: u8, link: Link<V>) {
+        // Exactly: most branches are never full.
+        self.links.reserve_exact(1);
+        self.len += link.len();
+        self.links.insert(self.rank(digit), link);
+        self.bitmap |= bit(digit);
+    }
+
+    /// Removes the link for `digit`, if there is one.
+    fn remove(&mut self, digit: u8) -> Option<Link<V>> {
+        let removed = self.has(digit).then(|| self.links.remove(self.rank(digit)))?;
+        self.bitmap &= !bit(digit);
+        self.len -= removed.len();
+        if self.links.len() * 2 <= self.links.capacity() {
+            self.links.shrink_to_fit();
         }
+        Some(removed)
     }
 
-    /// Splits at `digit`, whose link has been taken out and become `below` and `above`.
+    /// Splits at `key`, the link for whose digit has been removed and become `below` and `above`.
     fn split(
         &mut self,
-        digit: u8,
+        key: &[u8],
         below: Option<Link<V>>,
         above: Option<Link<V>>,
     ) -> (Option<Link<V>>, Option<Link<V>>) {
-        self.put(digit, None);
+        let digit = digit(key, self.at);
         let lower_bits = bit(digit) - 1;
         let mut bits = (self.bitmap & lower_bits, self.bitmap & !lower_bits);
         let mut upper = self.links.split_off(self.rank(digit));
@@ -658,7 +691,7 @@ impl<V: Measure> Branch<V> {
         let first = self.links[0].first().0;
         let mut digits = (0..=16).filter(|&digit| self.has(digit));
         for link in &self.links {
-            link.check();
+            assert_eq!(link.summary, link.child.summary(), "a summary is stale");
             let key = link.first().0;
             assert_eq!(Some(digit(key, self.at)), digits.next(), "a link's digit");
             assert!(common_digits(first, key) >= self.at, "keys differ above their branch");

@@ -319,7 +319,7 @@ impl Row for PelRow {
         let least = |owned| {
             let orders =
                 rows.iter().map(|row| row.order).filter(|&order| (order >= OWNED) == owned);
-            orders.min().unwrap_or(u64::from(owned) << 63)
+            orders.min().unwrap_or(if owned { OWNED } else { 0 })
         };
         [least(false), least(true)]
     }

@@ -172,7 +172,7 @@ impl<R: Row> Rows<R> {
 
     /// The rows of an order of at most `limit`, by (order, ID).
     pub(super) fn by_order(&self, limit: u64) -> ByOrder<'_, R> {
-        let closed = self.blocks.ranked(limit, least as fn(Totals) -> u64);
+        let closed = self.blocks.ranked(limit, least as Least);
         ByOrder { closed, limit, open: Vec::new(), heads: BinaryHeap::new() }
     }
 
@@ -258,7 +258,7 @@ impl<R: Row> Iterator for RowsIter<'_, R> {
 /// Rows by (order, ID): a merge of the blocks, each of which is opened only once its least order
 /// is reached.
 pub(super) struct ByOrder<'a, R: Row> {
-    closed: Ranked<'a, Arc<Block<R>>, u64, fn(Totals) -> u64>,
+    closed: Ranked<'a, Arc<Block<R>>, u64, Least>,
     limit: u64,
     open: Vec<Open<'a, R>>,
     /// The next row of each open block: order, ID, place in `open`.
@@ -313,6 +313,9 @@ impl<R: Row> Iterator for ByOrder<'_, R> {
         }
     }
 }
+
+/// The type of [`least`].
+type Least = fn(Totals) -> u64;
 
 fn least(totals: Totals) -> u64 {
     totals.least

@@ -74,7 +74,7 @@ fn assert_same(pel: &Pel, model: &Model, random: &mut Random, shape: u64) {
     assert_eq!((pel.len(), pel.unowned_len()), (model.rows.len(), unowned));
     assert!(pel.iter_from(EntryId::MIN).eq(rows()));
     assert_eq!(pel.first(), rows().next().map(|row| row.id));
-    assert_eq!(pel.last(), rows().last().map(|row| row.id));
+    assert_eq!(pel.last(), rows().next_back().map(|row| row.id));
     let from = random.id(shape);
     let above = || model.rows.range(from..).map(|(_, (_, row))| *row);
     assert!(pel.iter_from(from).eq(above()));
