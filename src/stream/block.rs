@@ -254,9 +254,9 @@ impl Block {
     /// The entry that begins at `at` and has this ID.
     pub(super) fn at(&self, at: u32, id: EntryId) -> EntryRef<'_> {
         let mut cursor = Cursor::new(&self.bytes[at as usize..]);
-        // The code of the ID is read only to get past it.
-        let (entry, _) = self.master().read(&mut cursor, EntryId::MIN).expect(CHECKED);
-        EntryRef { id, fields: entry.fields }
+        // The ID that comes of it is not this entry's: it is read to get past it.
+        let (tag, _) = read_tag(&mut cursor, EntryId::MIN).expect(CHECKED);
+        EntryRef { id, fields: self.master().fields(tag, &mut cursor).expect(CHECKED) }
     }
 
     /// The number of live entries with an ID below `id`.
@@ -376,11 +376,13 @@ impl Block {
         let (mut last_id, mut last_at, mut live, mut total) = (base, 0, 0, 0_u32);
         while !rest.is_empty() {
             last_at = head + rest.offset();
-            let (entry, deleted) = master.read(&mut rest, last_id)?;
+            let (tag, id) = read_tag(&mut rest, last_id)?;
+            master.fields(tag, &mut rest)?;
+            let deleted = tag & TOMBSTONE != 0;
             if total == 0 && deleted {
                 return Err(Corrupt("a block begins with a tombstone"));
             }
-            last_id = entry.id;
+            last_id = id;
             live += u32::from(!deleted);
             total += 1;
         }
@@ -454,16 +456,12 @@ impl Block {
             walk.cursor = Cursor::new(&[]);
             return walk;
         }
-        loop {
-            let before = walk.clone();
-            match walk.next() {
-                Some((entry, _)) if entry.id < start => {}
-                Some(_) | None => return before,
-            }
-        }
+        walk.seek(start);
+        walk
     }
 }
 
+/// An ID that does not fit.
 const TOO_LARGE: Corrupt = Corrupt("an entry ID is too large");
 
 /// Why reading an entry of a block cannot fail.
@@ -507,41 +505,34 @@ impl<'a> Master<'a> {
         Plan { shape: OWN_FIELDS, size: fields.encoded_len() }
     }
 
-    /// Reads the entry at the cursor, checking all of it, and says whether it is a tombstone.
+    /// Reads the fields of an entry, whose tag and ID have been read, checking all of them.
     #[inline]
-    fn read(
-        &self,
-        cursor: &mut Cursor<'a>,
-        previous: EntryId,
-    ) -> Result<(EntryRef<'a>, bool), Corrupt> {
-        let tag = cursor.u8()?;
-        let id = read_id(tag >> 3, cursor, previous)?;
-        let master = match (tag >> 1) & 3 {
-            AS_MASTER => *self,
-            OWN_LENGTHS => self.read_lengths(cursor)?,
-            OWN_FIELDS => Self::read_fields(cursor)?,
+    fn fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
+        if (tag >> 1) & 3 != AS_MASTER {
+            return self.own_fields(tag, cursor);
+        }
+        let Master { pairs, names, lengths, values_len } = *self;
+        let values = cursor.take(values_len)?;
+        Ok(Fields::Columns { pairs, names, lengths, values })
+    }
+
+    /// [`Master::fields`] of an entry that has lengths, or also names, of its own.
+    fn own_fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
+        let (pairs, names) = match (tag >> 1) & 3 {
+            OWN_LENGTHS => (self.pairs, self.names),
+            OWN_FIELDS => {
+                let pairs = cursor.count()?;
+                let (rest, begin) = (cursor.rest(), cursor.offset());
+                skip_names(cursor, pairs)?;
+                (pairs, &rest[..cursor.offset() - begin])
+            }
             _ => return Err(Corrupt("an entry has an unknown shape")),
         };
-        let values = cursor.take(master.values_len)?;
-        let Master { pairs, names, lengths, .. } = master;
-        let fields = Fields::Columns { pairs, names, lengths, values };
-        Ok((EntryRef { id, fields }, tag & TOMBSTONE != 0))
-    }
-
-    /// The shape of an entry that has lengths of its own.
-    fn read_lengths(&self, cursor: &mut Cursor<'a>) -> Result<Self, Corrupt> {
         let (rest, begin) = (cursor.rest(), cursor.offset());
-        let values_len = skip_lengths(cursor, self.pairs)?;
-        Ok(Master { lengths: &rest[..cursor.offset() - begin], values_len, ..*self })
-    }
-
-    /// The shape of an entry that has fields of its own.
-    fn read_fields(cursor: &mut Cursor<'a>) -> Result<Self, Corrupt> {
-        let pairs = cursor.count()?;
-        let (rest, begin) = (cursor.rest(), cursor.offset());
-        skip_names(cursor, pairs)?;
-        let names = &rest[..cursor.offset() - begin];
-        Master { pairs, names, lengths: &[], values_len: 0 }.read_lengths(cursor)
+        let values_len = skip_lengths(cursor, pairs)?;
+        let lengths = &rest[..cursor.offset() - begin];
+        let values = cursor.take(values_len)?;
+        Ok(Fields::Columns { pairs, names, lengths, values })
     }
 }
 
@@ -567,9 +558,23 @@ impl<'a> Walk<'a> {
         if self.cursor.is_empty() {
             return None;
         }
-        let (entry, deleted) = self.master.read(&mut self.cursor, self.previous).expect(CHECKED);
-        self.previous = entry.id;
-        Some((entry, deleted))
+        let (tag, id) = read_tag(&mut self.cursor, self.previous).expect(CHECKED);
+        let fields = self.master.fields(tag, &mut self.cursor).expect(CHECKED);
+        self.previous = id;
+        Some((EntryRef { id, fields }, tag & TOMBSTONE != 0))
+    }
+
+    /// Passes over the entries below `id`.
+    fn seek(&mut self, id: EntryId) {
+        while !self.cursor.is_empty() {
+            let mut cursor = self.cursor;
+            let (tag, next) = read_tag(&mut cursor, self.previous).expect(CHECKED);
+            if next >= id {
+                return;
+            }
+            self.master.fields(tag, &mut cursor).expect(CHECKED);
+            (self.cursor, self.previous) = (cursor, next);
+        }
     }
 
     /// The next live entry.
@@ -641,11 +646,13 @@ fn tag_len(previous: EntryId, id: EntryId) -> usize {
     }
 }
 
-/// Reads what [`put_tag`] wrote after the tag, and the ID with it.
+/// Reads what [`put_tag`] wrote.
 #[inline]
-fn read_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
+fn read_tag(cursor: &mut Cursor<'_>, previous: EntryId) -> Result<(u8, EntryId), Corrupt> {
+    let tag = cursor.u8()?;
+    let code = tag >> 3;
     if u64::from(code) > SHORT_MS {
-        return read_long_id(code, cursor, previous);
+        return Ok((tag, read_long_id(code, cursor, previous)?));
     }
     // Which of these codes it is cannot be predicted, so no branch asks.
     let (ms, ms_wraps) = previous.ms.overflowing_add(u64::from(code));
@@ -654,10 +661,10 @@ fn read_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<Entry
     if ms_wraps | (same & seq_wraps) {
         return Err(TOO_LARGE);
     }
-    Ok(EntryId::new(ms, if same { next } else { 0 }))
+    Ok((tag, EntryId::new(ms, if same { next } else { 0 })))
 }
 
-/// [`read_id`] for the codes that are followed by a varint.
+/// The ID for the codes that are followed by a varint.
 fn read_long_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
     let more = cursor.varint()?;
     let (ms, seq) = match code {
@@ -688,104 +695,4 @@ fn skip_lengths(cursor: &mut Cursor<'_>, n: usize) -> Result<usize, Corrupt> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NO_LIMIT: BlockLimits = BlockLimits { bytes: 0, entries: 0 };
-
-    /// A block that uses every shape and every ID code, and has tombstones.
-    fn varied() -> Block {
-        let mut block =
-            Block::new(EntryId::new(1000, 5), &Fields::Slices(&[b"a", b"12", b"bc", b""]), 0);
-        let ids = [(1000, 6), (1000, 9), (1028, 0), (1057, 0), (1057, 1), (2000, 7), (2001, 0)];
-        for (i, (ms, seq)) in ids.into_iter().enumerate() {
-            let fields: &[&[u8]] = match i % 4 {
-                0 => &[b"a", b"34", b"bc", b""],
-                1 => &[b"a", b"345", b"bc", b"x"],
-                2 => &[b"a", b"34", b"bd", b""],
-                _ => &[],
-            };
-            assert!(block.append(EntryId::new(ms, seq), &Fields::Slices(fields), NO_LIMIT));
-        }
-        for (ms, seq) in [(1000, 5), (1028, 0), (2001, 0)] {
-            let id = EntryId::new(ms, seq);
-            block.delete(block.place(id).unwrap());
-            assert_eq!(block.place(id), None);
-        }
-        assert_eq!(block.place(EntryId::new(1001, 0)), None);
-        block.check();
-        block
-    }
-
-    fn contents(block: &Block) -> Vec<(EntryId, Vec<u8>)> {
-        let encode = |entry: EntryRef<'_>| {
-            let mut out = Vec::new();
-            entry.fields.encode(&mut out);
-            (entry.id, out)
-        };
-        block.iter().map(encode).collect()
-    }
-
-    #[test]
-    fn every_shape_comes_back_from_memory_and_from_bytes() {
-        let block = varied();
-        let ids: Vec<_> = block.iter().map(|entry| entry.id.to_string()).collect();
-        assert_eq!(ids, ["1000-6", "1000-9", "1057-0", "1057-1", "2000-7"]);
-        assert_eq!((block.live(), block.total()), (5, 8));
-        assert_eq!(block.first().unwrap().id, EntryId::new(1000, 6));
-        assert_eq!(block.last().unwrap().id, EntryId::new(2000, 7));
-        let wide = block.find(EntryId::new(1000, 9)).unwrap();
-        assert_eq!(wide.fields.value(b"a"), Some(&b"345"[..]));
-        assert_eq!(block.find(EntryId::new(1057, 0)).unwrap().fields.pairs(), 0);
-        let mut out = Vec::new();
-        block.encode(&mut out);
-        let mut cursor = Cursor::new(&out);
-        let again = Block::decode(&mut cursor).unwrap();
-        again.check();
-        assert_eq!(cursor.end(), Ok(()));
-        assert_eq!(contents(&again), contents(&block));
-        assert_eq!((again.total(), again.last_id()), (8, block.last_id()));
-        let mut twice = Vec::new();
-        again.encode(&mut twice);
-        assert_eq!(twice, out);
-    }
-
-    #[test]
-    fn damaged_bytes_are_refused_or_make_a_sound_block() {
-        let mut out = Vec::new();
-        varied().encode(&mut out);
-        for cut in 0..out.len() {
-            assert!(Block::decode(&mut Cursor::new(&out[..cut])).is_err());
-        }
-        for at in 0..out.len() {
-            for flip in 1..=255 {
-                let mut bad = out.clone();
-                bad[at] ^= flip;
-                if let Ok(block) = Block::decode(&mut Cursor::new(&bad)) {
-                    block.check();
-                    contents(&block);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn limits_count_tombstones_and_bytes() {
-        let fields: Fields<'_> = Fields::Slices(&[b"f", b"0123456789"]);
-        let limits = BlockLimits { bytes: 0, entries: 3 };
-        let mut block = Block::new(EntryId::new(1, 0), &fields, 0);
-        assert!(block.append(EntryId::new(2, 0), &fields, limits));
-        block.delete(block.place(EntryId::new(1, 0)).unwrap());
-        assert!(block.append(EntryId::new(3, 0), &fields, limits));
-        assert!(!block.append(EntryId::new(4, 0), &fields, limits));
-        let limits = BlockLimits { bytes: block.bytes_len() + 11, entries: 0 };
-        assert!(!block.append(EntryId::new(4, 0), &fields, limits));
-        let limits = BlockLimits { bytes: block.bytes_len() + 12, entries: 0 };
-        assert!(block.append(EntryId::new(4, 0), &fields, limits));
-        assert_eq!(block.drop_below(EntryId::new(4, 0)), 2);
-        assert_eq!(block.count_below(EntryId::MAX), 1);
-        block.check();
-        block.shrink();
-        block.check();
-    }
-}
+mod tests;

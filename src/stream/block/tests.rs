@@ -1,0 +1,101 @@
+//! Every shape and code, damage, limits.
+
+use super::*;
+
+const NO_LIMIT: BlockLimits = BlockLimits { bytes: 0, entries: 0 };
+
+/// A block that uses every shape and every ID code, and has tombstones.
+fn varied() -> Block {
+    let mut block =
+        Block::new(EntryId::new(1000, 5), &Fields::Slices(&[b"a", b"12", b"bc", b""]), 0);
+    let ids = [(1000, 6), (1000, 9), (1028, 0), (1057, 0), (1057, 1), (2000, 7), (2001, 0)];
+    for (i, (ms, seq)) in ids.into_iter().enumerate() {
+        let fields: &[&[u8]] = match i % 4 {
+            0 => &[b"a", b"34", b"bc", b""],
+            1 => &[b"a", b"345", b"bc", b"x"],
+            2 => &[b"a", b"34", b"bd", b""],
+            _ => &[],
+        };
+        assert!(block.append(EntryId::new(ms, seq), &Fields::Slices(fields), NO_LIMIT));
+    }
+    for (ms, seq) in [(1000, 5), (1028, 0), (2001, 0)] {
+        let id = EntryId::new(ms, seq);
+        block.delete(block.place(id).unwrap());
+        assert_eq!(block.place(id), None);
+    }
+    assert_eq!(block.place(EntryId::new(1001, 0)), None);
+    block.check();
+    block
+}
+
+fn contents(block: &Block) -> Vec<(EntryId, Vec<u8>)> {
+    let encode = |entry: EntryRef<'_>| {
+        let mut out = Vec::new();
+        entry.fields.encode(&mut out);
+        (entry.id, out)
+    };
+    block.iter().map(encode).collect()
+}
+
+#[test]
+fn every_shape_comes_back_from_memory_and_from_bytes() {
+    let block = varied();
+    let ids: Vec<_> = block.iter().map(|entry| entry.id.to_string()).collect();
+    assert_eq!(ids, ["1000-6", "1000-9", "1057-0", "1057-1", "2000-7"]);
+    assert_eq!((block.live(), block.total()), (5, 8));
+    assert_eq!(block.first().unwrap().id, EntryId::new(1000, 6));
+    assert_eq!(block.last().unwrap().id, EntryId::new(2000, 7));
+    let wide = block.find(EntryId::new(1000, 9)).unwrap();
+    assert_eq!(wide.fields.value(b"a"), Some(&b"345"[..]));
+    assert_eq!(block.find(EntryId::new(1057, 0)).unwrap().fields.pairs(), 0);
+    let mut out = Vec::new();
+    block.encode(&mut out);
+    let mut cursor = Cursor::new(&out);
+    let again = Block::decode(&mut cursor).unwrap();
+    again.check();
+    assert_eq!(cursor.end(), Ok(()));
+    assert_eq!(contents(&again), contents(&block));
+    assert_eq!((again.total(), again.last_id()), (8, block.last_id()));
+    let mut twice = Vec::new();
+    again.encode(&mut twice);
+    assert_eq!(twice, out);
+}
+
+#[test]
+fn damaged_bytes_are_refused_or_make_a_sound_block() {
+    let mut out = Vec::new();
+    varied().encode(&mut out);
+    for cut in 0..out.len() {
+        assert!(Block::decode(&mut Cursor::new(&out[..cut])).is_err());
+    }
+    for at in 0..out.len() {
+        for flip in 1..=255 {
+            let mut bad = out.clone();
+            bad[at] ^= flip;
+            if let Ok(block) = Block::decode(&mut Cursor::new(&bad)) {
+                block.check();
+                contents(&block);
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_count_tombstones_and_bytes() {
+    let fields: Fields<'_> = Fields::Slices(&[b"f", b"0123456789"]);
+    let limits = BlockLimits { bytes: 0, entries: 3 };
+    let mut block = Block::new(EntryId::new(1, 0), &fields, 0);
+    assert!(block.append(EntryId::new(2, 0), &fields, limits));
+    block.delete(block.place(EntryId::new(1, 0)).unwrap());
+    assert!(block.append(EntryId::new(3, 0), &fields, limits));
+    assert!(!block.append(EntryId::new(4, 0), &fields, limits));
+    let limits = BlockLimits { bytes: block.bytes_len() + 11, entries: 0 };
+    assert!(!block.append(EntryId::new(4, 0), &fields, limits));
+    let limits = BlockLimits { bytes: block.bytes_len() + 12, entries: 0 };
+    assert!(block.append(EntryId::new(4, 0), &fields, limits));
+    assert_eq!(block.drop_below(EntryId::new(4, 0)), 2);
+    assert_eq!(block.count_below(EntryId::MAX), 1);
+    block.check();
+    block.shrink();
+    block.check();
+}
