@@ -5,6 +5,7 @@
 //! (`server/client.rs`, `db/admin.rs`).
 
 pub mod args;
+pub mod docs;
 pub mod reply;
 pub mod table;
 

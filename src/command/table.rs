@@ -298,17 +298,27 @@ pub fn find(full_name: &[u8]) -> Option<&'static Row> {
 /// Unknown command, unknown subcommand, wrong number of arguments: Redis's texts, in this order.
 #[inline]
 pub fn lookup(request: &Request<'_>) -> Result<&'static Row, CommandError> {
+    let row = named(request)?;
+    if row.accepts(request.len()) { Ok(row) } else { Err(CommandError::arity(row.full_name())) }
+}
+
+/// [`lookup`] for any number of arguments.
+///
+/// # Errors
+/// Unknown command, unknown subcommand.
+#[inline]
+pub fn named(request: &Request<'_>) -> Result<&'static Row, CommandError> {
     let Some(found) = index::find(request.arg(0), None) else { return Err(unknown(request)) };
-    let mut row = &ROWS[found];
+    let row = &ROWS[found];
     if row.subcommands > 0
         && let Some(word) = request.get(1)
     {
-        let Some(found) = index::find(word, Some(row.name)) else {
-            return Err(unknown_subcommand(row.name, word));
+        return match index::find(word, Some(row.name)) {
+            Some(found) => Ok(&ROWS[found]),
+            None => Err(unknown_subcommand(row.name, word)),
         };
-        row = &ROWS[found];
     }
-    if row.accepts(request.len()) { Ok(row) } else { Err(CommandError::arity(row.full_name())) }
+    Ok(row)
 }
 
 /// The longest part of a name or of the arguments that an error repeats, in bytes.
