@@ -180,9 +180,7 @@ impl Block {
                 put_varint(&mut self.bytes, value.len() as u64);
             }
         }
-        for (_, value) in fields {
-            self.bytes.extend_from_slice(value);
-        }
+        fields.iter().for_each(|(_, value)| self.bytes.extend_from_slice(value));
         self.last_id = id;
         self.live += 1;
         self.total += 1;
@@ -239,11 +237,11 @@ impl Block {
     pub(super) fn places(&self, start: EntryId, end: EntryId, out: &mut Vec<(u32, EntryId)>) {
         let mut walk = self.walk_from(start);
         loop {
-            let at = walk.place();
+            let place = walk.place;
             match walk.next() {
                 Some((entry, deleted)) if entry.id <= end => {
                     if !deleted {
-                        out.push((at, entry.id));
+                        out.push((narrow(place), entry.id));
                     }
                 }
                 Some(_) | None => return,
@@ -251,12 +249,14 @@ impl Block {
         }
     }
 
-    /// The entry that begins at `at` and has this ID.
-    pub(super) fn at(&self, at: u32, id: EntryId) -> EntryRef<'_> {
-        let mut cursor = Cursor::new(&self.bytes[at as usize..]);
+    /// The entry that begins at `place` and has this ID.
+    pub(super) fn at(&self, place: u32, id: EntryId) -> EntryRef<'_> {
+        let place = place as usize;
         // The ID that comes of it is not this entry's: it is read to get past it.
-        let (tag, _) = read_tag(&mut cursor, EntryId::MIN).expect(CHECKED);
-        EntryRef { id, fields: self.master().fields(tag, &mut cursor).expect(CHECKED) }
+        let walk =
+            Walk { master: self.master(), bytes: &self.bytes, place, previous: EntryId::MIN };
+        let (fields, _) = walk.fields_after(self.bytes[place], walk.id(self.bytes[place]).1);
+        EntryRef { id, fields }
     }
 
     /// The number of live entries with an ID below `id`.
@@ -270,9 +270,9 @@ impl Block {
     /// Where the live entry with this ID begins, for [`Block::delete`].
     pub(super) fn place(&self, id: EntryId) -> Option<u32> {
         let mut walk = self.walk_from(id);
-        let place = walk.place();
+        let place = walk.place;
         let (entry, deleted) = walk.next()?;
-        (entry.id == id && !deleted).then_some(place)
+        (entry.id == id && !deleted).then(|| narrow(place))
     }
 
     /// Makes the live entry that begins at `place` a tombstone. A block without a live entry is
@@ -293,14 +293,14 @@ impl Block {
         let mut walk = self.walk();
         let mut dropped: u32 = 0;
         let (head, base) = loop {
-            let place = (walk.place(), walk.previous);
+            let place = (walk.place, walk.previous);
             match walk.next() {
                 Some((entry, false)) if entry.id >= id => break place,
                 Some((_, deleted)) => dropped += u32::from(!deleted),
                 None => break place,
             }
         };
-        (self.head, self.base) = (head, base);
+        (self.head, self.base) = (narrow(head), base);
         self.live -= dropped;
         dropped as usize
     }
@@ -377,7 +377,7 @@ impl Block {
         while !rest.is_empty() {
             last_at = head + rest.offset();
             let (tag, id) = read_tag(&mut rest, last_id)?;
-            master.fields(tag, &mut rest)?;
+            master.read_fields(tag, &mut rest)?;
             let deleted = tag & TOMBSTONE != 0;
             if total == 0 && deleted {
                 return Err(Corrupt("a block begins with a tombstone"));
@@ -414,7 +414,7 @@ impl Block {
         let mut walk = self.walk();
         let (mut live, mut total, mut last) = (0, 0, (self.head, self.base));
         loop {
-            let at = walk.place();
+            let at = narrow(walk.place);
             let Some((entry, deleted)) = walk.next() else { break };
             assert!(entry.id > last.1);
             assert!(total > 0 || !deleted);
@@ -443,8 +443,8 @@ impl Block {
     fn walk(&self) -> Walk<'_> {
         Walk {
             master: self.master(),
-            head: self.head,
-            cursor: Cursor::new(&self.bytes[self.head as usize..]),
+            bytes: &self.bytes,
+            place: self.head as usize,
             previous: self.base,
         }
     }
@@ -453,16 +453,13 @@ impl Block {
     fn walk_from(&self, start: EntryId) -> Walk<'_> {
         let mut walk = self.walk();
         if start > self.last_id {
-            walk.cursor = Cursor::new(&[]);
-            return walk;
+            walk.place = self.bytes.len();
+        } else {
+            walk.seek(start);
         }
-        walk.seek(start);
         walk
     }
 }
-
-/// An ID that does not fit.
-const TOO_LARGE: Corrupt = Corrupt("an entry ID is too large");
 
 /// Why reading an entry of a block cannot fail.
 const CHECKED: &str = "a block has written its entries itself, or checked them when decoded";
@@ -490,11 +487,11 @@ impl<'a> Master<'a> {
         if fields.pairs() == self.pairs {
             let (mut names, mut lengths) = (self.names, self.lengths);
             let (mut same_names, mut same_lengths, mut size) = (true, true, 0);
-            for (name, value) in fields {
+            fields.iter().for_each(|(name, value)| {
                 same_names &= take_string(&mut names) == name;
                 same_lengths &= take_length(&mut lengths) == value.len();
                 size += varint_len(value.len() as u64) + value.len();
-            }
+            });
             if same_names && same_lengths {
                 return Plan { shape: AS_MASTER, size: self.values_len };
             }
@@ -506,19 +503,13 @@ impl<'a> Master<'a> {
     }
 
     /// Reads the fields of an entry, whose tag and ID have been read, checking all of them.
-    #[inline]
-    fn fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
-        if (tag >> 1) & 3 != AS_MASTER {
-            return self.own_fields(tag, cursor);
-        }
-        let Master { pairs, names, lengths, values_len } = *self;
-        let values = cursor.take(values_len)?;
-        Ok(Fields::Columns { pairs, names, lengths, values })
-    }
-
-    /// [`Master::fields`] of an entry that has lengths, or also names, of its own.
-    fn own_fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
-        let (pairs, names) = match (tag >> 1) & 3 {
+    fn read_fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
+        let (pairs, names) = match shape(tag) {
+            AS_MASTER => {
+                let Master { pairs, names, lengths, values_len } = *self;
+                let values = cursor.take(values_len)?;
+                return Ok(Fields::Columns { pairs, names, lengths, values });
+            }
             OWN_LENGTHS => (self.pairs, self.names),
             OWN_FIELDS => {
                 let pairs = cursor.count()?;
@@ -536,45 +527,76 @@ impl<'a> Master<'a> {
     }
 }
 
-/// Reads a block from the head on, tombstones included.
+/// Reads a block from the head on, tombstones included. Where most entries have the master's
+/// shape and a short ID code, it stays in a few registers.
 #[derive(Clone, Debug)]
 struct Walk<'a> {
     master: Master<'a>,
-    head: u32,
-    cursor: Cursor<'a>,
+    bytes: &'a [u8],
+    /// Where the next entry begins.
+    place: usize,
+    /// The ID before it.
     previous: EntryId,
 }
 
 impl<'a> Walk<'a> {
-    /// Where the next entry begins.
-    #[inline]
-    fn place(&self) -> u32 {
-        self.head + narrow(self.cursor.offset())
-    }
-
     /// The next entry, and whether it is a tombstone.
     #[inline]
     fn next(&mut self) -> Option<(EntryRef<'a>, bool)> {
-        if self.cursor.is_empty() {
-            return None;
-        }
-        let (tag, id) = read_tag(&mut self.cursor, self.previous).expect(CHECKED);
-        let fields = self.master.fields(tag, &mut self.cursor).expect(CHECKED);
-        self.previous = id;
+        let tag = *self.bytes.get(self.place)?;
+        let (id, values) = self.id(tag);
+        let (fields, end) = self.fields_after(tag, values);
+        (self.place, self.previous) = (end, id);
         Some((EntryRef { id, fields }, tag & TOMBSTONE != 0))
     }
 
     /// Passes over the entries below `id`.
+    #[inline]
     fn seek(&mut self, id: EntryId) {
-        while !self.cursor.is_empty() {
-            let mut cursor = self.cursor;
-            let (tag, next) = read_tag(&mut cursor, self.previous).expect(CHECKED);
+        while let Some(&tag) = self.bytes.get(self.place) {
+            let (next, values) = self.id(tag);
             if next >= id {
                 return;
             }
-            self.master.fields(tag, &mut cursor).expect(CHECKED);
-            (self.cursor, self.previous) = (cursor, next);
+            let (_, end) = self.fields_after(tag, values);
+            (self.place, self.previous) = (end, next);
         }
+    }
+
+    /// The ID of the next entry, whose tag is given, and where what follows it begins.
+    #[inline]
+    fn id(&self, tag: u8) -> (EntryId, usize) {
+        let code = tag >> 3;
+        if u64::from(code) <= SHORT_MS {
+            return (short_id(code, self.previous), self.place + 1);
+        }
+        self.long_id()
+    }
+
+    /// The fields of the next entry and where they end. They begin at `begin`.
+    #[inline]
+    fn fields_after(&self, tag: u8, begin: usize) -> (Fields<'a>, usize) {
+        if shape(tag) != AS_MASTER {
+            return self.own_fields(tag, begin);
+        }
+        let Master { pairs, names, lengths, values_len } = self.master;
+        let end = begin + values_len;
+        let values = &self.bytes[begin..end];
+        (Fields::Columns { pairs, names, lengths, values }, end)
+    }
+
+    #[inline(never)]
+    fn long_id(&self) -> (EntryId, usize) {
+        let mut cursor = Cursor::new(&self.bytes[self.place..]);
+        let (_, id) = read_tag(&mut cursor, self.previous).expect(CHECKED);
+        (id, self.place + cursor.offset())
+    }
+
+    #[inline(never)]
+    fn own_fields(&self, tag: u8, begin: usize) -> (Fields<'a>, usize) {
+        let mut cursor = Cursor::new(&self.bytes[begin..]);
+        let fields = self.master.read_fields(tag, &mut cursor).expect(CHECKED);
+        (fields, begin + cursor.offset())
     }
 
     /// The next live entry.
@@ -646,34 +668,35 @@ fn tag_len(previous: EntryId, id: EntryId) -> usize {
     }
 }
 
-/// Reads what [`put_tag`] wrote.
+/// What a tag says of fields and lengths.
 #[inline]
-fn read_tag(cursor: &mut Cursor<'_>, previous: EntryId) -> Result<(u8, EntryId), Corrupt> {
-    let tag = cursor.u8()?;
-    let code = tag >> 3;
-    if u64::from(code) > SHORT_MS {
-        return Ok((tag, read_long_id(code, cursor, previous)?));
-    }
-    // Which of these codes it is cannot be predicted, so no branch asks.
-    let (ms, ms_wraps) = previous.ms.overflowing_add(u64::from(code));
-    let (next, seq_wraps) = previous.seq.overflowing_add(1);
-    let same = code == 0;
-    if ms_wraps | (same & seq_wraps) {
-        return Err(TOO_LARGE);
-    }
-    Ok((tag, EntryId::new(ms, if same { next } else { 0 })))
+fn shape(tag: u8) -> u8 {
+    (tag >> 1) & 3
 }
 
-/// The ID for the codes that are followed by a varint.
-fn read_long_id(code: u8, cursor: &mut Cursor<'_>, previous: EntryId) -> Result<EntryId, Corrupt> {
-    let more = cursor.varint()?;
-    let (ms, seq) = match code {
-        LONG_SEQ => (Some(previous.ms), previous.seq.checked_add(more)),
-        LONG_MS => (previous.ms.checked_add(more), Some(0)),
-        _ => (previous.ms.checked_add(more), Some(cursor.varint()?)),
+/// The ID of a code that needs no varint. Which of these codes it is cannot be predicted, so no
+/// branch asks.
+#[inline]
+fn short_id(code: u8, previous: EntryId) -> EntryId {
+    let seq = if code == 0 { previous.seq + 1 } else { 0 };
+    EntryId::new(previous.ms + u64::from(code), seq)
+}
+
+/// Reads what [`put_tag`] wrote, checking that the IDs ascend.
+fn read_tag(cursor: &mut Cursor<'_>, previous: EntryId) -> Result<(u8, EntryId), Corrupt> {
+    let tag = cursor.u8()?;
+    let (ms, seq) = match tag >> 3 {
+        0 => (Some(previous.ms), previous.seq.checked_add(1)),
+        LONG_MS => (previous.ms.checked_add(cursor.varint()?), Some(0)),
+        LONG_SEQ => (Some(previous.ms), previous.seq.checked_add(cursor.varint()?)),
+        LONG_BOTH => (previous.ms.checked_add(cursor.varint()?), Some(cursor.varint()?)),
+        short => (previous.ms.checked_add(u64::from(short)), Some(0)),
     };
-    let id = EntryId::new(ms.ok_or(TOO_LARGE)?, seq.ok_or(TOO_LARGE)?);
-    if id > previous { Ok(id) } else { Err(Corrupt("the IDs of a block do not ascend")) }
+    let (Some(ms), Some(seq)) = (ms, seq) else {
+        return Err(Corrupt("an entry ID is too large"));
+    };
+    let id = EntryId::new(ms, seq);
+    if id > previous { Ok((tag, id)) } else { Err(Corrupt("the IDs of a block do not ascend")) }
 }
 
 /// Passes over `n` strings.

@@ -138,10 +138,10 @@ impl<'a> Fields<'a> {
                 }
             }
             Fields::Columns { .. } => {
-                for (field, value) in self.iter() {
+                self.iter().for_each(|(field, value)| {
                     put_bytes(out, field);
                     put_bytes(out, value);
-                }
+                });
             }
         }
     }
@@ -214,6 +214,37 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.rest.pairs(), Some(self.rest.pairs()))
+    }
+
+    /// `for_each` comes here: it asks for the form once, where `next` asks for each pair.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut fold: F) -> B {
+        let mut sum = init;
+        match self.rest {
+            Fields::Spans { buffer, spans } => {
+                for pair in spans.chunks_exact(2) {
+                    sum = fold(sum, (&buffer[pair[0].range()], &buffer[pair[1].range()]));
+                }
+            }
+            Fields::Slices(slices) => {
+                for pair in slices.chunks_exact(2) {
+                    sum = fold(sum, (pair[0], pair[1]));
+                }
+            }
+            Fields::Encoded { pairs, mut bytes } => {
+                for _ in 0..pairs {
+                    sum = fold(sum, (take_string(&mut bytes), take_string(&mut bytes)));
+                }
+            }
+            Fields::Columns { pairs, mut names, mut lengths, mut values } => {
+                for _ in 0..pairs {
+                    let (value, rest) = values.split_at(take_length(&mut lengths));
+                    values = rest;
+                    sum = fold(sum, (take_string(&mut names), value));
+                }
+            }
+        }
+        sum
     }
 }
 
@@ -288,6 +319,9 @@ mod tests {
             assert_eq!(fields.pairs(), 3);
             assert_eq!(fields.iter().len(), 3);
             assert_eq!(owned(&fields), owned(&slices));
+            let mut each = Vec::new();
+            fields.iter().for_each(|pair| each.push(pair));
+            assert!(each.into_iter().eq(slices.iter()));
             assert_eq!(fields.bytes_len(), 303);
             assert_eq!(fields.value(b""), Some(&long[..]));
             assert_eq!(fields.value(b"b"), None);
