@@ -45,8 +45,8 @@ pub struct AofOptions {
     pub unsynced_bytes_max: u64,
     /// A segment longer than this is followed by a new one.
     pub segment_bytes: u64,
-    /// How much space is allocated at once: an eighth of it under [`SyncPolicy::Always`], where it is
-    /// written and so is part of the next sync.
+    /// How much space is allocated at once: an eighth of it under [`SyncPolicy::Always`], where it
+    /// is written and so is part of the next sync.
     pub space_bytes: u64,
     /// Space that only commands that do not grow the data may use.
     pub reserve_bytes: u64,
@@ -140,7 +140,7 @@ impl Aof {
                 directory.sync()?;
             }
             tracing::warn!(
-                "the log ends at position {}: {} from byte {} to {} was never promised and is not used",
+                "the log ends at position {}: {} holds from byte {} to {} what was never promised",
                 cut.at,
                 cut.path.display(),
                 cut.offset,
@@ -366,6 +366,8 @@ struct Tail {
     unwritten: Vec<u8>,
     /// The durable position that the last frame or the header names.
     proven: u64,
+    /// Where the next segment is due.
+    rotate_at: u64,
     /// What broke the log.
     failure: Option<StorageError>,
 }
@@ -433,6 +435,7 @@ impl Log {
             written: end,
             unwritten: Vec::new(),
             proven: end,
+            rotate_at: end.saturating_add(options.segment_bytes),
             failure: None,
         };
         Ok(Log {
@@ -599,6 +602,7 @@ impl Log {
         tail.name_unsynced = true;
         tail.starts.push(Position(start));
         tail.proven = durable;
+        tail.rotate_at = start.saturating_add(self.options.segment_bytes);
         self.ahead.store(tail.segment.ahead.load(Ordering::Acquire), Ordering::Release);
         self.unsynced.store(true, Ordering::Release);
         self.sync_wanted.store(true, Ordering::Release);
@@ -623,6 +627,7 @@ impl Log {
         tail.written = snapshot;
         tail.unwritten.clear();
         tail.proven = snapshot;
+        tail.rotate_at = snapshot.saturating_add(self.options.segment_bytes);
         tail.failure = None;
         self.ahead.store(tail.segment.ahead.load(Ordering::Acquire), Ordering::Release);
         self.durable.store(snapshot, Ordering::Release);
@@ -705,9 +710,9 @@ fn create_segment(
     Ok(segment)
 }
 
-/// Makes space for the positions `from .. to`. Under [`SyncPolicy::Always`] by writing zeros: a sync
-/// of bytes in space that was only reserved has to change the file's extents too (200 µs against
-/// 100–130 µs when this was designed).
+/// Makes space for the positions `from .. to`. Under [`SyncPolicy::Always`] by writing zeros: a
+/// sync of bytes in space that was only reserved has to change the file's extents too (200 µs
+/// against 100–130 µs when this was designed).
 fn allocate_space(segment: &Segment, policy: SyncPolicy, from: u64, to: u64) -> io::Result<()> {
     if policy != SyncPolicy::Always {
         match segment.file.allocate(segment.offset(from), to - from) {

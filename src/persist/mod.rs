@@ -1,19 +1,20 @@
 //! The data directory: which files there are, what each is for, and the lock on it. Below it the
-//! [`disk`], the append-only file ([`aof`]) and the snapshots. Nothing here knows a command
-//! or a stream: what is stored are bytes of somebody else.
+//! [`disk`], the append-only file ([`aof`]) and the snapshots ([`snapshot`]). Nothing here knows a
+//! command or a stream: what is stored are bytes of somebody else.
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `LOCK` | locked while the directory is open; line 1 `millstream <format version>`, line 2 the process ID of the last holder |
+//! | `LOCK` | locked while open; `millstream <format version>`, line 2: the last holder |
 //! | `snapshot-<position>.snap` | the state through that position of the log |
 //! | `aof-<position>.log` | a segment: frames from that position on |
-//! | `aof-<position>.<n>.aside` | a segment that recovery cut off: never promised, never read again |
+//! | `aof-<position>.<n>.aside` | a segment that recovery cut off: never promised, not read |
 //! | `*.tmp` | unfinished; removed at the next opening |
 //!
 //! A position in a name has 20 decimal digits. There is no manifest: the names are all there is.
 
 pub mod aof;
 pub mod disk;
+pub mod snapshot;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,17 @@ impl Directory {
     /// The file of the snapshot through `position`.
     pub fn snapshot_path(&self, position: Position) -> PathBuf {
         self.path.join(format!("snapshot-{:020}.snap", position.0))
+    }
+
+    /// Removes the snapshots below `position`.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; what could not be removed is tried again by the next call.
+    pub fn remove_snapshots_below(&self, position: Position) -> Result<(), StorageError> {
+        for old in self.snapshots()?.into_iter().filter(|&old| old < position) {
+            self.remove(&self.snapshot_path(old))?;
+        }
+        self.sync()
     }
 
     /// The disk it is on.

@@ -17,8 +17,8 @@
 //!
 //! | frame, at | size | what |
 //! |---|---|---|
-//! | 0 | 8 | CRC-64 begun with the seed, of: position (8 bytes), header from byte 8 on, CRC-64 of the payload |
-//! | 8 | 4 | own position, the low 32 bits (finds frames behind damage without trying each checksum) |
+//! | 0 | 8 | CRC-64, begun with the seed: position (8 bytes), header from 8 on, payload's CRC-64 |
+//! | 8 | 4 | own position, low 32 bits (finds frames behind damage without each checksum) |
 //! | 12 | 1–10 | varint: bytes of payload; 0 is a mark |
 //! | | 1–10 | varint: own position − durable position when the frame was written |
 //! | | | payload: the records of one turn |

@@ -157,9 +157,12 @@ impl Log {
             if tail.failure.is_some() || !self.write_refused(&mut tail) {
                 return;
             }
-            if tail.end() - tail.segment.header.start >= self.options.segment_bytes {
-                // Without a new segment the old one goes on; the next call tries again.
-                let _ = self.rotate(&mut tail);
+            if tail.end() >= tail.rotate_at
+                && let Err(error) = self.rotate(&mut tail)
+            {
+                tracing::warn!("no new segment, the old one goes on: {error}");
+                // Not at every call; the fraction is chosen.
+                tail.rotate_at = tail.end().saturating_add(self.options.segment_bytes / 8);
             }
             Arc::clone(&tail.segment)
         };

@@ -224,6 +224,53 @@ fn a_full_disk_refuses_growth_first_and_heals_by_itself() {
     assert_eq!(open(&disk.crash(5)).unwrap().2, frames);
 }
 
+/// Waits until `condition` holds, which another thread brings about.
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still waiting until {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_sync_thread_heals_a_full_disk_marks_and_begins_segments() {
+    let disk = FaultDisk::new(1);
+    let directory = Directory::open(DIR, Arc::new(disk.clone())).unwrap();
+    let options = AofOptions { sync_thread: true, ..options(SyncPolicy::Always) };
+    let (aof, _) = Aof::open(directory, options, Position(0), &mut |_, _| Ok(())).unwrap();
+    let mut frames = Vec::new();
+    disk.set_capacity(disk.used());
+    while append(&aof, &[1; 100], &mut frames).is_ok() {}
+    assert!(aof.room(1, false).is_err());
+    disk.heal();
+    wait_until("there is room", || aof.room(1, true).is_ok());
+    append(&aof, &vec![2; 1 << 20], &mut frames).unwrap();
+    let end = aof.end();
+    wait_until("all is durable", || aof.durable() >= end);
+    wait_until("a mark follows", || aof.end() > end);
+    wait_until("there is a segment", || {
+        file_names(&disk)
+            .iter()
+            .any(|name| name > &"aof-00000000000000000001".to_owned() && name.ends_with(".log"))
+    });
+    drop(aof);
+    assert_eq!(open(&disk.kill()).unwrap().2, frames);
+}
+
+#[test]
+fn a_file_system_that_cannot_allocate_gets_zeros() {
+    let disk = FaultDisk::new(1);
+    let unsupported = 95;
+    disk.fail(Fault { op: Op::Allocate, after: 0, times: u64::MAX, errno: unsupported });
+    let (aof, _, mut frames) = open(&disk).unwrap();
+    for _ in 0..100 {
+        aof.room(100, true).unwrap();
+        append(&aof, &[1; 100], &mut frames).unwrap();
+    }
+    assert_eq!(open(&disk.kill()).unwrap().2, frames);
+}
+
 #[test]
 fn what_waits_for_a_sync_is_bounded_unless_nothing_waits_for_it() {
     let disk = FaultDisk::new(1);
@@ -465,6 +512,9 @@ fn live(disk: &FaultDisk, frames: &Frames, rng: &mut Rng) -> (FaultDisk, Frames,
         // What a reader shows is as good as promised.
         promised = frames.len();
         written = promised;
+        if rng.chance(1, 2) {
+            aof.set_policy(SyncPolicy::Always);
+        }
         while aof.failure().is_none() {
             match rng.below(8) {
                 0 => drop(aof.sync()),
@@ -570,6 +620,8 @@ fn the_sync_thread_makes_appends_of_many_threads_durable() {
         assert!(aof.durable() >= end);
         aof.close().unwrap();
         assert_eq!(aof.room(1, false).unwrap_err().to_string(), "the log is stopped: it is closed");
+        let again = Directory::open(dir.path().join("data"), Arc::new(OsDisk));
+        assert!(matches!(again, Err(StorageError::InUse { .. })));
     }
     let directory = Directory::open(dir.path().join("data"), Arc::new(OsDisk)).unwrap();
     let mut frames = 0;
