@@ -129,7 +129,11 @@ impl<R: Row> Block<R> {
     /// Where the row of `id` is, or where it would be.
     pub(super) fn find(&self, id: EntryId) -> Result<usize, usize> {
         match &self.rows {
-            Rows::Packed(rows) => rows.binary_search_by(|row| unpack_id(row, self.base).cmp(&id)),
+            Rows::Packed(rows) => {
+                let place = lower_bound(rows, self.offset(id));
+                let found = rows.get(place).is_some_and(|row| unpack_id(row, self.base) == id);
+                if found { Ok(place) } else { Err(place) }
+            }
             Rows::Plain(rows) => rows.binary_search_by(|row| row.id().cmp(&id)),
         }
     }
@@ -220,6 +224,14 @@ impl<R: Row> Block<R> {
         assert_eq!(self.least, self.scan_least(), "the least order is stale");
     }
 
+    /// The least packed ID that is `id` or greater, as [`packed_id`] reads it.
+    fn offset(&self, id: EntryId) -> u64 {
+        let Some(ms) = id.ms.checked_sub(self.base.ms) else { return 0 };
+        let Ok(ms) = u32::try_from(ms) else { return u64::MAX };
+        let seq = id.seq.saturating_sub(self.base.seq).min(1 << 16);
+        (u64::from(ms) << 16) + seq
+    }
+
     fn to_vec(&self) -> Vec<R> {
         self.iter().collect()
     }
@@ -304,8 +316,48 @@ fn pack<R: Row>(row: &R, base: EntryId, bases: &[u64; 2]) -> Option<R::Packed> {
 }
 
 fn unpack_id(packed: &impl AsRef<[u8]>, base: EntryId) -> EntryId {
+    let packed = packed_id(packed);
+    EntryId::new(base.ms + (packed >> 16), base.seq + (packed & 0xffff))
+}
+
+/// The ID of a packed row against its base: milliseconds, and 16 bits of sequence number.
+fn packed_id(packed: &impl AsRef<[u8]>) -> u64 {
     let bytes = packed.as_ref();
     let ms = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let seq = u16::from_le_bytes([bytes[4], bytes[5]]);
-    EntryId::new(base.ms + u64::from(ms), base.seq + u64::from(seq))
+    (u64::from(ms) << 16) | u64::from(seq)
+}
+
+/// The number of rows whose packed ID is less than `target`.
+///
+/// Guesses by proportion and looks around there, in steps that double: mostly one place in
+/// memory is touched where halving would touch five, one after the other.
+fn lower_bound<P: AsRef<[u8]>>(rows: &[P], target: u64) -> usize {
+    let less = |place: usize| packed_id(&rows[place]) < target;
+    let Some(last) = rows.last().map(packed_id) else { return 0 };
+    if last < target {
+        return rows.len();
+    }
+    // Below 2^48 times 128, so nothing overflows, and at most the last place.
+    let guess = (target * (rows.len() as u64 - 1)).checked_div(last).unwrap_or(0);
+    let guess = usize::try_from(guess).unwrap_or(0);
+    let (mut low, mut high, mut step) = (guess, guess, 1);
+    // All before `low` will be less, and none from `high` on.
+    if less(guess) {
+        low += 1;
+        high = (guess + step).min(rows.len());
+        while high < rows.len() && less(high) {
+            low = high + 1;
+            step *= 2;
+            high = (high + step).min(rows.len());
+        }
+    } else {
+        low = guess.saturating_sub(step);
+        while low > 0 && !less(low - 1) {
+            high = low - 1;
+            step *= 2;
+            low = low.saturating_sub(step);
+        }
+    }
+    low + rows[low..high].partition_point(|row| packed_id(row) < target)
 }
