@@ -42,6 +42,8 @@ pub(super) struct Block<R: Row> {
     bases: [u64; 2],
     /// The least order of a row.
     least: u64,
+    /// The ID of the last row, here because a search begins with it.
+    last: EntryId,
     rows: Rows<R>,
 }
 
@@ -73,8 +75,9 @@ impl<R: Row> Block<R> {
         let base = EntryId::new(ids().next().map_or(0, |id| id.ms), seq);
         let bases = R::bases(rows);
         let packed: Option<Vec<_>> = rows.iter().map(|row| pack(row, base, &bases)).collect();
-        let rows = packed.map_or_else(|| Rows::Plain(rows.to_vec()), Rows::Packed);
-        let mut block = Block { base, bases, least: 0, rows };
+        let packed_or_plain = packed.map_or_else(|| Rows::Plain(rows.to_vec()), Rows::Packed);
+        let last = ids().last().unwrap_or(base);
+        let mut block = Block { base, bases, least: 0, last, rows: packed_or_plain };
         block.shrink_to_fit();
         block.least = block.scan_least();
         block
@@ -123,14 +126,14 @@ impl<R: Row> Block<R> {
     }
 
     pub(super) fn last_id(&self) -> EntryId {
-        self.row(self.len() - 1).map_or(EntryId::MIN, |row| row.id())
+        self.last
     }
 
     /// Where the row of `id` is, or where it would be.
     pub(super) fn find(&self, id: EntryId) -> Result<usize, usize> {
         match &self.rows {
             Rows::Packed(rows) => {
-                let place = lower_bound(rows, self.offset(id));
+                let place = lower_bound(rows, self.offset(self.last), self.offset(id));
                 let found = rows.get(place).is_some_and(|row| unpack_id(row, self.base) == id);
                 if found { Ok(place) } else { Err(place) }
             }
@@ -198,8 +201,15 @@ impl<R: Row> Block<R> {
         };
         if capacity > self.len() + self.len() * 3 / 4 + 4 {
             *self = Block::of(&self.to_vec());
-        } else if row.order() == self.least {
+            return row;
+        }
+        if row.order() == self.least {
             self.least = self.scan_least();
+        }
+        if row.id() == self.last
+            && let Some(last) = self.len().checked_sub(1).and_then(|place| self.row(place))
+        {
+            self.last = last.id();
         }
         row
     }
@@ -221,6 +231,7 @@ impl<R: Row> Block<R> {
     pub(super) fn check(&self) {
         assert!((1..=ROWS_MAX).contains(&self.len()), "{} rows in a block", self.len());
         assert!(self.iter().is_sorted_by(|a, b| a.id() < b.id()), "rows are not in order");
+        assert_eq!(self.iter().last().map(|row| row.id()), Some(self.last), "the last ID is stale");
         assert_eq!(self.least, self.scan_least(), "the least order is stale");
     }
 
@@ -258,6 +269,7 @@ impl<R: Row> Block<R> {
             }
         }
         self.least = self.least.min(row.order());
+        self.last = self.last.max(row.id());
     }
 
     fn replace(&mut self, place: usize, row: R, old_order: u64) {
@@ -328,13 +340,12 @@ fn packed_id(packed: &impl AsRef<[u8]>) -> u64 {
     (u64::from(ms) << 16) | u64::from(seq)
 }
 
-/// The number of rows whose packed ID is less than `target`.
+/// The number of rows whose packed ID is less than `target`; `last` is that of the last one.
 ///
 /// Guesses by proportion and looks around there, in steps that double: mostly one place in
 /// memory is touched where halving would touch five, one after the other.
-fn lower_bound<P: AsRef<[u8]>>(rows: &[P], target: u64) -> usize {
+fn lower_bound<P: AsRef<[u8]>>(rows: &[P], last: u64, target: u64) -> usize {
     let less = |place: usize| packed_id(&rows[place]) < target;
-    let Some(last) = rows.last().map(packed_id) else { return 0 };
     if last < target {
         return rows.len();
     }
