@@ -1,0 +1,173 @@
+//! Speed and memory over the wire, side by side with the peers.
+//!
+//! ```text
+//! cargo bench --bench wire -- [ROW ...] [--list] [--seconds 2] [--rounds 1] [--threads 1]
+//!     [--connections N] [--shards N] [--ours PATH] [--peer NAME=PATH ...] [--dir DIR] [--no-pin]
+//! ```
+//!
+//! Every row starts each server anew, ours and every peer (`redis-server` and `valkey-server` on
+//! the PATH, or those named) with the same settings, on the last core; the load has the others.
+//! Rows are selected by a part of their name. The ratio is ours to theirs; the CPU time (program +
+//! kernel) is the server's own per request and says what the throughput cannot where the load or
+//! the kernel is the limit.
+#![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
+
+mod load;
+mod rows;
+mod server;
+
+use rows::{Figure, Goal, Row, Settings, Unit};
+use server::{Program, Server};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The command line.
+struct Options {
+    rows: Vec<String>,
+    list: bool,
+    rounds: usize,
+    shards: Option<u32>,
+    ours: Program,
+    peers: Vec<Program>,
+    dir: PathBuf,
+    pin: bool,
+    settings: Settings,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test --all-targets` runs benches too, without the argument that `cargo bench` adds.
+    if arguments.is_empty() {
+        return;
+    }
+    let options = parse(arguments.into_iter());
+    let core = if options.pin { server::reserve_a_core() } else { None };
+    for row in rows::all() {
+        let wanted = &options.rows;
+        if !wanted.is_empty() && !wanted.iter().any(|part| row.name.contains(part.as_str())) {
+            continue;
+        }
+        if options.list {
+            println!("{}", row.name);
+            continue;
+        }
+        let ours = measure(&row, &options.ours, &options, core);
+        let theirs: Vec<Figure> =
+            options.peers.iter().map(|peer| measure(&row, peer, &options, core)).collect();
+        print_row(&row, &ours, &options.peers, &theirs);
+    }
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Options {
+    let mut options = Options {
+        rows: Vec::new(),
+        list: false,
+        rounds: 1,
+        shards: None,
+        ours: Program {
+            name: "ours".to_owned(),
+            path: PathBuf::from(env!("CARGO_BIN_EXE_millstream")),
+        },
+        peers: Vec::new(),
+        dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+        pin: true,
+        settings: Settings { time: Duration::from_secs(2), threads: 1, connections: None },
+    };
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
+        let number = |text: String| {
+            text.parse::<usize>().unwrap_or_else(|_| panic!("{text} is not a number"))
+        };
+        match argument.as_str() {
+            "--bench" => {}
+            "--list" => options.list = true,
+            "--no-pin" => options.pin = false,
+            "--seconds" => options.settings.time = Duration::from_secs(number(value()) as u64),
+            "--rounds" => options.rounds = number(value()).max(1),
+            "--threads" => options.settings.threads = number(value()).max(1),
+            "--connections" => options.settings.connections = Some(number(value()).max(1)),
+            "--shards" => options.shards = u32::try_from(number(value())).ok(),
+            "--ours" => options.ours.path = PathBuf::from(value()),
+            "--dir" => options.dir = PathBuf::from(value()),
+            "--peer" => {
+                let peer = value();
+                let (name, path) = peer.split_once('=').expect("--peer NAME=PATH");
+                options.peers.push(Program { name: name.to_owned(), path: PathBuf::from(path) });
+            }
+            option if option.starts_with('-') => panic!("unknown option {option}"),
+            row => options.rows.push(row.to_owned()),
+        }
+    }
+    if options.peers.is_empty() {
+        options.peers = server::peers_on_path();
+    }
+    options
+}
+
+/// The round with the median figure.
+fn measure(row: &Row, program: &Program, options: &Options, core: Option<usize>) -> Figure {
+    let shards = options.shards.unwrap_or(row.shards);
+    // Several shards on one core would show nothing.
+    let core = core.filter(|_| shards == 1);
+    let mut figures: Vec<Figure> = (0..options.rounds)
+        .map(|_| {
+            let server = Server::start(program, &options.dir, row.log, shards, core);
+            (row.measure)(&server, &options.settings)
+        })
+        .collect();
+    figures.sort_by(|one, other| one.value.total_cmp(&other.value));
+    figures.swap_remove(figures.len() / 2)
+}
+
+fn print_row(row: &Row, ours: &Figure, peers: &[Program], theirs: &[Figure]) {
+    println!("{:<30} {:<8} {}{}", row.name, "ours", text(row.unit, ours.value), details(ours));
+    for (peer, figure) in peers.iter().zip(theirs) {
+        let mut line = format!(
+            "{:<30} {:<8} {}{}",
+            "",
+            peer.name,
+            text(row.unit, figure.value),
+            details(figure)
+        );
+        line.push_str(&format!("   ratio {:.2}", ours.value / figure.value));
+        if let (Some(our_cpu), Some(cpu)) = (ours.cpu, figure.cpu) {
+            let ratio = (our_cpu.user + our_cpu.system) / (cpu.user + cpu.system);
+            line.push_str(&format!(", CPU {ratio:.2} (user {:.2})", our_cpu.user / cpu.user));
+        }
+        println!("{line}");
+    }
+    let best = theirs.iter().map(|figure| figure.value).reduce(f64::max);
+    let (goal, met) = match (row.goal, best) {
+        (Goal::Times(times), Some(best)) => {
+            (format!("{times} x the best"), ours.value >= times * best)
+        }
+        (Goal::AtMost(most), _) => {
+            (format!("at most {}", text(row.unit, most).trim()), ours.value <= most)
+        }
+        (Goal::Times(_), None) | (Goal::Reported, _) => return,
+    };
+    println!("{:<30} {:<8} {goal}: {}", "", "goal", if met { "met" } else { "missed" });
+}
+
+/// A figure with its unit, in a fixed width.
+fn text(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Rate if value >= 1e6 => format!("{:>8.2} M/s", value / 1e6),
+        Unit::Rate => format!("{:>8.1} k/s", value / 1e3),
+        Unit::Bytes => format!("{value:>8.1} B"),
+        Unit::Millis => format!("{value:>8.3} ms"),
+    }
+}
+
+/// The CPU time and the latency, if there are any.
+fn details(figure: &Figure) -> String {
+    let mut text = String::new();
+    if let Some(cpu) = figure.cpu {
+        text.push_str(&format!("   CPU {:>5.2} + {:>5.2} us", cpu.user * 1e6, cpu.system * 1e6));
+    }
+    if let Some((p50, p99)) = figure.latency {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        text.push_str(&format!("   p50 {:.2} p99 {:.2} ms", ms(p50), ms(p99)));
+    }
+    text
+}
