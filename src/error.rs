@@ -54,6 +54,31 @@ impl CommandError {
         Self::composed(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
+    /// A group that a command needs does not exist, in the words of XGROUP and XINFO.
+    pub fn no_group(group: &[u8], key: &[u8]) -> Self {
+        let (group, key) = (String::from_utf8_lossy(group), String::from_utf8_lossy(key));
+        let text = format!("NOGROUP No such consumer group '{group}' for key name '{key}'");
+        CommandError::NoGroup(text.into())
+    }
+
+    /// A key or group that a command needs does not exist, in the words of XPENDING, XCLAIM,
+    /// XAUTOCLAIM and XNACK.
+    pub fn no_key_or_group(key: &[u8], group: &[u8]) -> Self {
+        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+        let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'");
+        CommandError::NoGroup(text.into())
+    }
+
+    /// The options of a known subcommand are wrong; `subcommand` as the client wrote it,
+    /// `container` in capitals.
+    pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> Self {
+        let subcommand = String::from_utf8_lossy(subcommand);
+        Self::composed(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try \
+             {container} HELP."
+        ))
+    }
+
     /// The text on the wire, without the leading `-` and the line end. It contains no CR or LF.
     pub fn wire(&self) -> Cow<'_, str> {
         let text: &str = match self {

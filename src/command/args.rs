@@ -163,6 +163,20 @@ pub fn strict_id(text: &[u8]) -> Result<EntryId, CommandError> {
     EntryId::parse(text, 0).ok_or(CommandError::InvalidId)
 }
 
+/// IDs as [`strict_id`] reads them. All are checked before the first is given, so that a command
+/// may change something for each.
+///
+/// # Errors
+/// [`CommandError::InvalidId`].
+pub fn strict_ids<'a>(
+    texts: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<impl Iterator<Item = EntryId>, CommandError> {
+    for text in texts.clone() {
+        strict_id(text)?;
+    }
+    Ok(texts.filter_map(|text| strict_id(text).ok()))
+}
+
 /// An ID where `-` and `+` stand for the least and the greatest.
 ///
 /// # Errors

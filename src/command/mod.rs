@@ -1,6 +1,6 @@
 //! Typed commands on keys: each a struct with `parse` and `run`, in that order.
 //!
-//! `run` leads from a row of the table to its struct. A command is parsed when it runs, also
+//! [`run`] leads from a row of the table to its struct. A command is parsed when it runs, also
 //! inside EXEC. Commands of the connection and of the whole database run where those live
 //! (`server/client.rs`, `db/admin.rs`).
 
@@ -8,9 +8,14 @@ pub mod args;
 pub mod docs;
 pub mod reply;
 pub mod table;
+#[cfg(test)]
+mod testing;
+mod trim;
+pub mod write;
 
 pub use args::Request;
 pub use reply::{Out, Protocol};
+pub use table::Name;
 
 use crate::error::CommandError;
 use crate::keyspace::Txn;
@@ -30,6 +35,37 @@ pub trait KeyCommand<'a>: Sized {
     /// The refusals that depend on the state, which has not changed. What was written to `out` is
     /// taken back by the caller.
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError>;
+}
+
+/// Parses and runs a command on keys, whose number of arguments is right.
+///
+/// # Errors
+/// As the command; the state has not changed. What was written to `out` is to be taken back.
+pub fn run(
+    name: Name,
+    request: &Request<'_>,
+    txn: &mut Txn<'_, '_>,
+    out: &mut Out<'_>,
+) -> Result<Ran, CommandError> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
+    match name {
+        Name::XAdd => typed::<write::XAdd<'_>>(request, txn, out),
+        Name::XCfgSet => typed::<write::XCfgSet<'_>>(request, txn, out),
+        Name::XDel => typed::<write::XDel<'_>>(request, txn, out),
+        Name::XDelEx => typed::<write::XDelEx<'_>>(request, txn, out),
+        Name::XIdmpRecord => typed::<write::XIdmpRecord<'_>>(request, txn, out),
+        Name::XSetId => typed::<write::XSetId<'_>>(request, txn, out),
+        Name::XTrim => typed::<write::XTrim<'_>>(request, txn, out),
+        _ => unreachable!("{} does not run on a shard", name.full_name()),
+    }
+}
+
+fn typed<'a, C: KeyCommand<'a>>(
+    request: &Request<'a>,
+    txn: &mut Txn<'_, '_>,
+    out: &mut Out<'_>,
+) -> Result<Ran, CommandError> {
+    C::parse(request)?.run(txn, out)
 }
 
 /// How a command ended.

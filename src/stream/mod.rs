@@ -121,6 +121,13 @@ impl Stream {
         self.rare.as_ref().map(|rare| &rare.producers)
     }
 
+    /// The least last-delivered ID of the groups; the greatest ID if there is none. O(1).
+    pub fn least_delivered_id(&self) -> EntryId {
+        let LeastDelivered(least) =
+            self.rare.as_ref().map(|rare| rare.groups.summary()).unwrap_or_default();
+        least
+    }
+
     /// Whether a group still needs the entry: it has not been delivered to every group, or is
     /// pending in one. Never without groups. Linear in the groups.
     pub fn is_referenced(&self, id: EntryId) -> bool {
