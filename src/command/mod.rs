@@ -5,6 +5,7 @@
 //! (`server/client.rs`, `db/admin.rs`).
 
 pub mod args;
+pub mod consume;
 pub mod docs;
 pub mod reply;
 pub mod table;
@@ -49,11 +50,19 @@ pub fn run(
 ) -> Result<Ran, CommandError> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
     match name {
+        Name::XAck => typed::<consume::XAck<'_>>(request, txn, out),
+        Name::XAckDel => typed::<consume::XAckDel<'_>>(request, txn, out),
         Name::XAdd => typed::<write::XAdd<'_>>(request, txn, out),
         Name::XCfgSet => typed::<write::XCfgSet<'_>>(request, txn, out),
         Name::XDel => typed::<write::XDel<'_>>(request, txn, out),
         Name::XDelEx => typed::<write::XDelEx<'_>>(request, txn, out),
+        Name::XGroupCreate => typed::<consume::XGroupCreate<'_>>(request, txn, out),
+        Name::XGroupCreateConsumer => typed::<consume::XGroupCreateConsumer<'_>>(request, txn, out),
+        Name::XGroupDelConsumer => typed::<consume::XGroupDelConsumer<'_>>(request, txn, out),
+        Name::XGroupDestroy => typed::<consume::XGroupDestroy<'_>>(request, txn, out),
+        Name::XGroupSetId => typed::<consume::XGroupSetId<'_>>(request, txn, out),
         Name::XIdmpRecord => typed::<write::XIdmpRecord<'_>>(request, txn, out),
+        Name::XNack => typed::<consume::XNack<'_>>(request, txn, out),
         Name::XSetId => typed::<write::XSetId<'_>>(request, txn, out),
         Name::XTrim => typed::<write::XTrim<'_>>(request, txn, out),
         _ => unreachable!("{} does not run on a shard", name.full_name()),
