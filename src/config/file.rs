@@ -97,7 +97,8 @@ fn split_word(rest: &mut &[u8]) -> Option<Vec<u8>> {
     loop {
         let taken = match (quote, *rest) {
             (None, [] | &[0, ..]) => return Some(word),
-            (None, &[byte, ..]) if is_blank(byte) => return Some(word),
+            // Redis: a vertical tab or a form feed separates words, but does not end one.
+            (None, [b' ' | b'\t' | b'\n' | b'\r', ..]) => return Some(word),
             (None, &[mark @ (b'"' | b'\''), ..]) => {
                 quote = Some(mark);
                 1

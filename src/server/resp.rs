@@ -16,6 +16,7 @@
 //! answer would depend on how the network cut it.
 
 use crate::command::args::{Request, strict_integer};
+use crate::config::split_args;
 use crate::stream::fields::Span;
 
 /// The longest line: an inline request, or the line with a count or a length, in bytes.
@@ -209,8 +210,11 @@ impl RequestReader {
         };
         self.at = line.len() + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        split_words(line, &mut self.words, &mut self.spans)
-            .ok_or(ProtocolError::UnbalancedQuotes)?;
+        for word in split_args(line).ok_or(ProtocolError::UnbalancedQuotes)? {
+            let start = self.words.len();
+            self.words.extend_from_slice(&word);
+            self.spans.push(Span::new(start, self.words.len()));
+        }
         Ok(true)
     }
 
@@ -354,86 +358,6 @@ fn short_number(bytes: &[u8], kind: u8) -> Option<(u32, usize)> {
         return Some((value, 5));
     }
     (ones <= 9 && d == b'\r').then(|| (value * 10 + u32::from(ones), 6))
-}
-
-/// Splits a line at white space into words, which it appends to `words` and `spans`. `"…"`
-/// understands `\xHH \n \r \t \b \a` and a backslash before any other byte, `'…'` only `\'`. As
-/// in Redis a NUL ends the line. `None` if quotes do not match or a word follows one at once.
-fn split_words(line: &[u8], words: &mut Vec<u8>, spans: &mut Vec<Span>) -> Option<()> {
-    let mut rest = line.split(|&byte| byte == 0).next().unwrap_or_default();
-    loop {
-        while let [first, after @ ..] = rest
-            && is_space(*first)
-        {
-            rest = after;
-        }
-        if rest.is_empty() {
-            return Some(());
-        }
-        let start = words.len();
-        loop {
-            match rest {
-                [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => break,
-                [quote @ (b'"' | b'\''), after @ ..] => {
-                    rest = quoted(*quote, after, words)?;
-                    if rest.first().is_some_and(|&byte| !is_space(byte)) {
-                        return None;
-                    }
-                    break;
-                }
-                [byte, after @ ..] => {
-                    words.push(*byte);
-                    rest = after;
-                }
-            }
-        }
-        spans.push(Span::new(start, words.len()));
-    }
-}
-
-/// Appends what stands before the closing `quote` to `words`; the bytes after it.
-fn quoted<'a>(quote: u8, mut rest: &'a [u8], words: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        let (byte, after) = match (quote, rest) {
-            (b'"', [b'\\', b'x', high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                (hex_digit(*high) << 4 | hex_digit(*low), after)
-            }
-            (b'"', [b'\\', escaped, after @ ..]) => (unescaped(*escaped), after),
-            (b'\'', [b'\\', b'\'', after @ ..]) => (b'\'', after),
-            (_, [first, after @ ..]) if *first == quote => return Some(after),
-            (_, [first, after @ ..]) => (*first, after),
-            (_, []) => return None,
-        };
-        words.push(byte);
-        rest = after;
-    }
-}
-
-/// The byte that a backslash and `byte` stand for.
-fn unescaped(byte: u8) -> u8 {
-    match byte {
-        b'n' => b'\n',
-        b'r' => b'\r',
-        b't' => b'\t',
-        b'b' => 0x08,
-        b'a' => 0x07,
-        other => other,
-    }
-}
-
-/// The value of a hexadecimal digit.
-fn hex_digit(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
-}
-
-/// C's `isspace`.
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
 #[cfg(test)]
