@@ -204,7 +204,7 @@ impl Block {
 
     /// The first live entry. O(1).
     pub fn first(&self) -> Option<EntryRef<'_>> {
-        self.walk().live()
+        self.walk().live(EntryId::MAX)
     }
 
     /// The last live entry. O(1) unless the last entry is a tombstone.
@@ -220,17 +220,17 @@ impl Block {
 
     /// The live entry with this ID. Linear in the entries of the block, as everything below.
     pub fn find(&self, id: EntryId) -> Option<EntryRef<'_>> {
-        self.iter_from(id).next().filter(|entry| entry.id == id)
+        self.range(id, id).next()
     }
 
     /// The live entries in ascending order.
     pub fn iter(&self) -> BlockIter<'_> {
-        BlockIter { walk: self.walk() }
+        BlockIter { walk: self.walk(), end: EntryId::MAX }
     }
 
-    /// The live entries from `start` on, in ascending order.
-    pub fn iter_from(&self, start: EntryId) -> BlockIter<'_> {
-        BlockIter { walk: self.walk_from(start) }
+    /// The live entries from `start` to `end`, both included, in ascending order.
+    pub fn range(&self, start: EntryId, end: EntryId) -> BlockIter<'_> {
+        BlockIter { walk: self.walk_from(start), end }
     }
 
     /// Appends the places of the live entries from `start` to `end`, for [`Block::at`].
@@ -238,10 +238,10 @@ impl Block {
         let mut walk = self.walk_from(start);
         loop {
             let place = walk.place;
-            match walk.next() {
-                Some((entry, deleted)) if entry.id <= end => {
+            match walk.skip() {
+                Some((id, deleted)) if id <= end => {
                     if !deleted {
-                        out.push((narrow(place), entry.id));
+                        out.push((narrow(place), id));
                     }
                 }
                 Some(_) | None => return,
@@ -253,10 +253,8 @@ impl Block {
     pub(super) fn at(&self, place: u32, id: EntryId) -> EntryRef<'_> {
         let place = place as usize;
         // The ID that comes of it is not this entry's: it is read to get past it.
-        let walk =
-            Walk { master: self.master(), bytes: &self.bytes, place, previous: EntryId::MIN };
-        let (fields, _) = walk.fields_after(self.bytes[place], walk.id(self.bytes[place]).1);
-        EntryRef { id, fields }
+        let mut walk = Walk { place, previous: EntryId::MIN, ..self.walk() };
+        EntryRef { id, ..walk.live(EntryId::MAX).expect("the place is a live entry's") }
     }
 
     /// The number of live entries with an ID below `id`.
@@ -271,8 +269,8 @@ impl Block {
     pub(super) fn place(&self, id: EntryId) -> Option<u32> {
         let mut walk = self.walk_from(id);
         let place = walk.place;
-        let (entry, deleted) = walk.next()?;
-        (entry.id == id && !deleted).then(|| narrow(place))
+        let (found, deleted) = walk.skip()?;
+        (found == id && !deleted).then(|| narrow(place))
     }
 
     /// Makes the live entry that begins at `place` a tombstone. A block without a live entry is
@@ -294,8 +292,8 @@ impl Block {
         let mut dropped: u32 = 0;
         let (head, base) = loop {
             let place = (walk.place, walk.previous);
-            match walk.next() {
-                Some((entry, false)) if entry.id >= id => break place,
+            match walk.skip() {
+                Some((found, false)) if found >= id => break place,
                 Some((_, deleted)) => dropped += u32::from(!deleted),
                 None => break place,
             }
@@ -330,7 +328,7 @@ impl Block {
         put_varint(out, self.base.seq);
         let mut walk = self.walk();
         let mut present = 0;
-        while walk.next().is_some() {
+        while walk.skip().is_some() {
             present += 1;
         }
         put_varint(out, u64::from(self.total) - present);
@@ -415,17 +413,19 @@ impl Block {
         let (mut live, mut total, mut last) = (0, 0, (self.head, self.base));
         loop {
             let at = narrow(walk.place);
-            let Some((entry, deleted)) = walk.next() else { break };
-            assert!(entry.id > last.1);
+            let Some((id, deleted)) = walk.skip() else { break };
+            assert!(id > last.1);
             assert!(total > 0 || !deleted);
-            assert_eq!(entry.fields.iter().count(), entry.fields.pairs());
-            last = (at, entry.id);
+            last = (at, id);
             live += u32::from(!deleted);
             total += 1;
         }
         assert_eq!(last, (self.last_at, self.last_id));
         assert_eq!(live, self.live);
         assert!(total <= self.total);
+        for entry in self.iter() {
+            assert_eq!(entry.fields.iter().count(), entry.fields.pairs());
+        }
     }
 
     /// What the first entry's shape says of the others.
@@ -540,26 +540,56 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The next entry, and whether it is a tombstone.
+    /// The next live entry, if it is not above `end`.
     #[inline]
-    fn next(&mut self) -> Option<(EntryRef<'a>, bool)> {
+    fn live(&mut self, end: EntryId) -> Option<EntryRef<'a>> {
+        loop {
+            let tag = *self.bytes.get(self.place)?;
+            let (id, begin) = self.id(tag);
+            if id > end {
+                return None;
+            }
+            self.previous = id;
+            // Each of the two arms returns for itself: an entry on its way through a variable
+            // costs as much as all the rest.
+            if shape(tag) != AS_MASTER {
+                let fields;
+                (fields, self.place) = self.own_fields(tag, begin);
+                if tag & TOMBSTONE == 0 {
+                    return Some(EntryRef { id, fields });
+                }
+                continue;
+            }
+            let Master { pairs, names, lengths, values_len } = self.master;
+            self.place = begin + values_len;
+            let values = &self.bytes[begin..self.place];
+            if tag & TOMBSTONE == 0 {
+                return Some(EntryRef {
+                    id,
+                    fields: Fields::Columns { pairs, names, lengths, values },
+                });
+            }
+        }
+    }
+
+    /// Passes over the next entry; returns its ID and whether it is a tombstone.
+    #[inline]
+    fn skip(&mut self) -> Option<(EntryId, bool)> {
         let tag = *self.bytes.get(self.place)?;
-        let (id, values) = self.id(tag);
-        let (fields, end) = self.fields_after(tag, values);
-        (self.place, self.previous) = (end, id);
-        Some((EntryRef { id, fields }, tag & TOMBSTONE != 0))
+        let (id, begin) = self.id(tag);
+        (self.place, self.previous) = (self.end(tag, begin), id);
+        Some((id, tag & TOMBSTONE != 0))
     }
 
     /// Passes over the entries below `id`.
     #[inline]
     fn seek(&mut self, id: EntryId) {
         while let Some(&tag) = self.bytes.get(self.place) {
-            let (next, values) = self.id(tag);
+            let (next, begin) = self.id(tag);
             if next >= id {
                 return;
             }
-            let (_, end) = self.fields_after(tag, values);
-            (self.place, self.previous) = (end, next);
+            (self.place, self.previous) = (self.end(tag, begin), next);
         }
     }
 
@@ -573,18 +603,17 @@ impl<'a> Walk<'a> {
         self.long_id()
     }
 
-    /// The fields of the next entry and where they end. They begin at `begin`.
+    /// Where the next entry ends, whose fields begin at `begin`.
     #[inline]
-    fn fields_after(&self, tag: u8, begin: usize) -> (Fields<'a>, usize) {
-        if shape(tag) != AS_MASTER {
-            return self.own_fields(tag, begin);
+    fn end(&self, tag: u8, begin: usize) -> usize {
+        if shape(tag) == AS_MASTER {
+            begin + self.master.values_len
+        } else {
+            self.own_fields(tag, begin).1
         }
-        let Master { pairs, names, lengths, values_len } = self.master;
-        let end = begin + values_len;
-        let values = &self.bytes[begin..end];
-        (Fields::Columns { pairs, names, lengths, values }, end)
     }
 
+    /// [`Walk::id`] of the codes that need a varint.
     #[inline(never)]
     fn long_id(&self) -> (EntryId, usize) {
         let mut cursor = Cursor::new(&self.bytes[self.place..]);
@@ -592,22 +621,12 @@ impl<'a> Walk<'a> {
         (id, self.place + cursor.offset())
     }
 
+    /// The fields of the next entry, which begin at `begin`, and where they end.
     #[inline(never)]
     fn own_fields(&self, tag: u8, begin: usize) -> (Fields<'a>, usize) {
         let mut cursor = Cursor::new(&self.bytes[begin..]);
         let fields = self.master.read_fields(tag, &mut cursor).expect(CHECKED);
         (fields, begin + cursor.offset())
-    }
-
-    /// The next live entry.
-    #[inline]
-    fn live(&mut self) -> Option<EntryRef<'a>> {
-        loop {
-            let (entry, deleted) = self.next()?;
-            if !deleted {
-                return Some(entry);
-            }
-        }
     }
 }
 
@@ -615,6 +634,7 @@ impl<'a> Walk<'a> {
 #[derive(Clone, Debug)]
 pub struct BlockIter<'a> {
     walk: Walk<'a>,
+    end: EntryId,
 }
 
 impl<'a> Iterator for BlockIter<'a> {
@@ -622,7 +642,7 @@ impl<'a> Iterator for BlockIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<EntryRef<'a>> {
-        self.walk.live()
+        self.walk.live(self.end)
     }
 }
 

@@ -351,12 +351,15 @@ impl<'a> Iterator for Range<'a> {
     #[inline]
     fn next(&mut self) -> Option<EntryRef<'a>> {
         loop {
-            if let Some(entry) = self.current.as_mut().and_then(Iterator::next) {
-                return (entry.id <= self.end).then_some(entry);
+            if let Some(current) = &mut self.current {
+                let entry = current.next();
+                if entry.is_some() {
+                    return entry;
+                }
             }
             let sealed = self.sealed.next().map(|(_, block)| &**block);
             let block = sealed.or_else(|| self.tail.take())?;
-            self.current = Some(block.iter_from(self.start));
+            self.current = Some(block.range(self.start, self.end));
         }
     }
 }
