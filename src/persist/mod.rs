@@ -85,13 +85,13 @@ impl Directory {
         let len =
             lock.read_at(&mut text, 0).map_err(|e| StorageError::io(&lock_path, "read", &e))?;
         let text = String::from_utf8_lossy(&text[..len]);
-        let text = text.trim_matches(['\0', '\n', ' ']);
-        let (version, holder) = text.split_once('\n').unwrap_or((text, "another process"));
+        // A crash may leave the text of a new directory unwritten or torn: then no line ends. Each
+        // file has its version too.
+        let (version, holder) = text.split_once('\n').unwrap_or(("", "another process"));
         if !lock.try_lock().map_err(|e| StorageError::io(&lock_path, "lock", &e))? {
-            return Err(StorageError::InUse { path, holder: holder.to_owned() });
+            return Err(StorageError::InUse { path, holder: holder.trim().to_owned() });
         }
         let expected = format!("millstream {FORMAT_VERSION}");
-        // A crash may leave the text of a new directory unwritten; each file has its version too.
         if !version.is_empty() && version != expected {
             return Err(StorageError::Version { path, found: version.to_owned() });
         }
