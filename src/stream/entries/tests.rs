@@ -103,7 +103,7 @@ fn through_bytes(entries: &Entries) -> Entries {
 
 #[test]
 fn entries_do_what_a_btreemap_does() {
-    for seed in 1..=12 {
+    for seed in 1..=8 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let limits = BlockLimits {
             bytes: [0, 100, 600, 4096][usize::try_from(random.below(4)).unwrap()],
@@ -112,10 +112,10 @@ fn entries_do_what_a_btreemap_does() {
         let (mut entries, mut model) = (Entries::new(), Model::new());
         let mut last = EntryId::new(random.below(3), 0);
         let mut clones = Vec::new();
-        for step in 0..1500 {
+        for step in 0..1000 {
             let some_id = |random: &mut Random| {
                 let nth = usize::try_from(random.below(model.len() as u64 + 1)).unwrap();
-                model.keys().nth(nth).copied().unwrap_or(EntryId::new(1, random.below(9)))
+                model.keys().nth(nth).copied().unwrap_or(EntryId::new(1, 0))
             };
             match random.below(100) {
                 0..60 => {
