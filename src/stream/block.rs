@@ -157,7 +157,8 @@ impl Block {
     /// If `id` is not above [`Block::last_id`].
     pub fn append(&mut self, id: EntryId, fields: &Fields<'_>, limits: BlockLimits) -> bool {
         assert!(id > self.last_id);
-        if limits.entries != 0 && self.total as usize >= limits.entries {
+        let entries_max = if limits.entries == 0 { usize::MAX } else { limits.entries };
+        if self.total as usize >= entries_max.min(u32::MAX as usize) {
             return false;
         }
         let plan = self.master().plan(fields);
