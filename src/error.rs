@@ -69,6 +69,15 @@ impl CommandError {
         CommandError::NoGroup(text.into())
     }
 
+    /// As [`CommandError::no_key_or_group`], in the words of XREADGROUP.
+    pub fn no_key_or_group_to_read(key: &[u8], group: &[u8]) -> Self {
+        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+        let text = format!(
+            "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
+        );
+        CommandError::NoGroup(text.into())
+    }
+
     /// The options of a known subcommand are wrong; `subcommand` as the client wrote it,
     /// `container` in capitals.
     pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> Self {

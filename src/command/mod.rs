@@ -5,8 +5,13 @@
 //! (`server/client.rs`, `db/admin.rs`).
 
 pub mod args;
+pub mod claim;
 pub mod consume;
 pub mod docs;
+pub mod inspect;
+pub mod read;
+pub mod readgroup;
+mod reading;
 pub mod reply;
 pub mod table;
 #[cfg(test)]
@@ -53,7 +58,9 @@ pub fn run(
         Name::XAck => typed::<consume::XAck<'_>>(request, txn, out),
         Name::XAckDel => typed::<consume::XAckDel<'_>>(request, txn, out),
         Name::XAdd => typed::<write::XAdd<'_>>(request, txn, out),
+        Name::XAutoClaim => typed::<claim::XAutoClaim<'_>>(request, txn, out),
         Name::XCfgSet => typed::<write::XCfgSet<'_>>(request, txn, out),
+        Name::XClaim => typed::<claim::XClaim<'_>>(request, txn, out),
         Name::XDel => typed::<write::XDel<'_>>(request, txn, out),
         Name::XDelEx => typed::<write::XDelEx<'_>>(request, txn, out),
         Name::XGroupCreate => typed::<consume::XGroupCreate<'_>>(request, txn, out),
@@ -62,7 +69,16 @@ pub fn run(
         Name::XGroupDestroy => typed::<consume::XGroupDestroy<'_>>(request, txn, out),
         Name::XGroupSetId => typed::<consume::XGroupSetId<'_>>(request, txn, out),
         Name::XIdmpRecord => typed::<write::XIdmpRecord<'_>>(request, txn, out),
+        Name::XInfoConsumers => typed::<inspect::XInfoConsumers<'_>>(request, txn, out),
+        Name::XInfoGroups => typed::<inspect::XInfoGroups<'_>>(request, txn, out),
+        Name::XInfoStream => typed::<inspect::XInfoStream<'_>>(request, txn, out),
+        Name::XLen => typed::<read::XLen<'_>>(request, txn, out),
         Name::XNack => typed::<consume::XNack<'_>>(request, txn, out),
+        Name::XPending => typed::<claim::XPending<'_>>(request, txn, out),
+        Name::XRange => typed::<read::XRange<'_>>(request, txn, out),
+        Name::XRead => typed::<read::XRead<'_>>(request, txn, out),
+        Name::XReadGroup => typed::<readgroup::XReadGroup<'_>>(request, txn, out),
+        Name::XRevRange => typed::<read::XRevRange<'_>>(request, txn, out),
         Name::XSetId => typed::<write::XSetId<'_>>(request, txn, out),
         Name::XTrim => typed::<write::XTrim<'_>>(request, txn, out),
         _ => unreachable!("{} does not run on a shard", name.full_name()),

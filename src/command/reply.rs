@@ -6,6 +6,7 @@
 //! only if the number turned out to have fewer.
 
 use crate::error::CommandError;
+use crate::stream::EntryRef;
 use crate::stream::id::{EntryId, ID_TEXT_MAX, write_u64_before};
 
 /// The protocol version a connection speaks.
@@ -183,6 +184,31 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// An entry: its ID, then a flat array of its fields and values, in either protocol.
+    pub fn entry(&mut self, entry: &EntryRef<'_>) {
+        self.array(2);
+        self.entry_parts(entry);
+    }
+
+    /// An entry as XREADGROUP CLAIM hands it out: how long it was idle and how often it had been
+    /// delivered follow the fields.
+    pub fn delivery(&mut self, entry: &EntryRef<'_>, idle_ms: u64, count: u64) {
+        self.array(4);
+        self.entry_parts(entry);
+        self.unsigned(idle_ms);
+        self.unsigned(count);
+    }
+
+    /// The ID and the fields of an entry.
+    fn entry_parts(&mut self, entry: &EntryRef<'_>) {
+        self.id(entry.id);
+        self.array(2 * entry.fields.pairs());
+        for (field, value) in &entry.fields {
+            self.bulk(field);
+            self.bulk(value);
+        }
+    }
+
     /// Begins an array of about `expected` elements at most.
     pub fn begin_array(&mut self, expected: usize) -> Deferred {
         self.begin(b'*', expected)
@@ -207,6 +233,14 @@ impl<'a> Out<'a> {
             Protocol::Resp2 => self.begin(b'*', expected),
             Protocol::Resp3 => self.begin(b'%', expected),
         }
+    }
+
+    /// The key of a pair of [`Out::begin_map_of_arrays`]; its value follows.
+    pub fn pair(&mut self, key: &[u8]) {
+        if self.protocol == Protocol::Resp2 {
+            self.array(2);
+        }
+        self.bulk(key);
     }
 
     /// Begins an aggregate of type `kind`.

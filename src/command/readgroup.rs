@@ -1,0 +1,307 @@
+//! XREADGROUP: handing entries out to the consumers of a group. As Redis 8.10.
+
+use crate::command::args::{Request, strict_id};
+use crate::command::claim::{count_after, ensure_consumer, idle_first, is_idle, see};
+use crate::command::read::at_most;
+use crate::command::reading::{Caller, Options, Reply};
+use crate::command::{KeyCommand, Out, Ran};
+use crate::error::CommandError;
+use crate::keyspace::{Key, Txn};
+use crate::stream::{Effect, EntryId, Group, Stream, UnixMs};
+use std::collections::HashSet;
+
+/// `XREADGROUP GROUP group consumer [COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize]
+/// [BLOCK milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]`
+///
+/// Replies as XREAD. `>` asks for entries that the group has not handed out, and with CLAIM for
+/// idle pending ones before them; any other ID for the consumer's own pending entries after it.
+/// Commits one `Deliver` for each stream with new entries, a `Claim` for each claimed entry.
+#[derive(Debug, Clone)]
+pub struct XReadGroup<'a> {
+    options: Options<'a>,
+    group: &'a [u8],
+    consumer: &'a [u8],
+}
+
+/// Which entries of a stream are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// What the group has not handed out.
+    New,
+    /// The consumer's pending entries with a greater ID.
+    History(EntryId),
+}
+
+/// What one call keeps in mind from stream to stream.
+#[derive(Debug)]
+struct Served {
+    reply: Reply,
+    /// The idle time of CLAIM; nothing once a stream was asked for history.
+    claim_idle_ms: Option<u64>,
+    /// What was claimed, if a key may be listed twice: it is not claimed again.
+    claimed: HashSet<(Box<[u8]>, EntryId)>,
+}
+
+impl<'a> KeyCommand<'a> for XReadGroup<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        let options = Options::parse(request, Caller::ReadGroup)?;
+        let missing = CommandError::Fixed("ERR Missing GROUP option for XREADGROUP");
+        let (group, consumer) = options.group.ok_or(missing)?;
+        Ok(XReadGroup { options, group, consumer })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        let options = &self.options;
+        options.check(txn.rules.valkey, txn.now)?;
+        let first = self.resolve(txn, 0)?;
+        let others = (1..options.streams()).map(|n| self.resolve(txn, n));
+        let mut others = others.collect::<Result<Vec<_>, _>>()?;
+
+        let mut served = Served {
+            reply: Reply::begin(out, options),
+            claim_idle_ms: options.claim_idle_ms,
+            claimed: HashSet::new(),
+        };
+        let mut first = first;
+        for (key, wanted) in first.iter_mut().chain(others.iter_mut().flatten()) {
+            self.serve(txn, key, *wanted, &mut served, out);
+        }
+        if served.reply.end(out) {
+            return Ok(Ran::Replied);
+        }
+        let Some(timeout_ms) = options.block_ms else {
+            out.null_array();
+            return Ok(Ran::Replied);
+        };
+        let keys = first.iter().chain(others.iter().flatten()).map(|(key, _)| key);
+        let retry_at = options.claim_idle_ms.and_then(|min_idle_ms| {
+            keys.filter_map(|key| self.claimable_at(txn, key, min_idle_ms)).min()
+        });
+        Ok(Ran::WouldBlock(options.wait(timeout_ms, retry_at, |n| options.stream(n).1.into())))
+    }
+}
+
+impl<'a> XReadGroup<'a> {
+    /// Looks up the `n`-th stream and finds what its ID means. Nothing if its keyspace is not in
+    /// hand: a blocked call runs again with the keyspace that has news.
+    fn resolve(
+        &self,
+        txn: &mut Txn<'_, '_>,
+        n: usize,
+    ) -> Result<Option<(Key<'a>, Wanted)>, CommandError> {
+        let (name, id) = self.options.stream(n);
+        let key = txn.key(name);
+        if !key.exists() && !txn.spaces().holds(name) {
+            return Ok(None);
+        }
+        if txn.stream(&key)?.and_then(|stream| stream.group(self.group)).is_none() {
+            return Err(CommandError::no_key_or_group_to_read(name, self.group));
+        }
+        let wanted = match id {
+            b">" => Wanted::New,
+            b"$" => return Err(CommandError::Fixed(LAST_IN_XREADGROUP)),
+            b"+" => return Err(CommandError::Fixed(NEWEST_IN_XREADGROUP)),
+            text => Wanted::History(strict_id(text)?),
+        };
+        Ok(Some((key, wanted)))
+    }
+
+    /// Serves one stream. The consumer is created and seen even if there is nothing for it.
+    fn serve(
+        &self,
+        txn: &mut Txn<'_, '_>,
+        key: &mut Key<'_>,
+        wanted: Wanted,
+        served: &mut Served,
+        out: &mut Out<'_>,
+    ) {
+        ensure_consumer(txn, key, self.group, self.consumer);
+        match wanted {
+            Wanted::New => self.serve_new(txn, key, served, out),
+            Wanted::History(after) => {
+                served.claim_idle_ms = None;
+                self.serve_history(txn, key, after, &mut served.reply, out);
+            }
+        }
+    }
+
+    /// Hands out idle pending entries, if that was asked for, then new ones.
+    fn serve_new(
+        &self,
+        txn: &mut Txn<'_, '_>,
+        key: &mut Key<'_>,
+        served: &mut Served,
+        out: &mut Out<'_>,
+    ) {
+        let (mut claimed, mut delivered) = (Vec::new(), Vec::new());
+        let mut entries_read = None;
+        if let Some((stream, group)) = self.find(txn, key)
+            && served.reply.admits(out)
+            && (served.claim_idle_ms.is_some() || stream.has_entry_after(group.last_delivered_id()))
+        {
+            let open = served.reply.open(out, key.name, at_most(self.options.count, stream));
+            claimed = self.write_idle(stream, group, (txn.now, key.name), served, out);
+            delivered = self.write_new(stream, group, claimed.len(), served, out);
+            entries_read = stream.entries_read_after(group, &delivered);
+            match claimed.len() + delivered.len() {
+                0 => served.reply.cancel(out, open),
+                written => served.reply.close(out, open, written),
+            }
+        }
+
+        let (group, consumer, at) = (self.group, self.consumer, txn.now);
+        for &(id, count) in &claimed {
+            txn.effect(key, Effect::Claim { group, consumer, id, at, count });
+        }
+        let pending = !self.options.noack;
+        if let Some(&last) = delivered.last() {
+            let count = delivered.len() as u64;
+            let deliver =
+                Effect::Deliver { group, consumer, last, count, at, pending, entries_read };
+            txn.effect(key, deliver);
+        }
+        if !claimed.is_empty() || !delivered.is_empty() {
+            txn.count_changes(1);
+        }
+        see(txn, key, (group, consumer), !claimed.is_empty());
+    }
+
+    /// Writes pending entries that are idle enough for CLAIM, in the order of their hand-out; a
+    /// pending entry whose entry is gone stays. Returns each with its new delivery count.
+    fn write_idle(
+        &self,
+        stream: &Stream,
+        group: &Group,
+        (now, key): (UnixMs, &[u8]),
+        served: &mut Served,
+        out: &mut Out<'_>,
+    ) -> Vec<(EntryId, u64)> {
+        let mut claimed = Vec::new();
+        let Some(min_idle_ms) = served.claim_idle_ms else {
+            return claimed;
+        };
+        let may_repeat = self.options.streams() > 1;
+        for pending in idle_first(group.pel(), now, min_idle_ms) {
+            if claimed.len() == self.options.count || !served.reply.admits(out) {
+                break;
+            }
+            let Some(entry) = stream.entries().get(pending.id) else { continue };
+            if may_repeat && !served.claimed.insert((key.into(), pending.id)) {
+                continue;
+            }
+            out.delivery(&entry, now.since(pending.delivered_at), pending.count);
+            served.reply.count_entry();
+            claimed.push((pending.id, count_after(pending.count)));
+        }
+        claimed
+    }
+
+    /// Writes entries that the group has not handed out, after `before` others of this stream.
+    /// Returns their IDs.
+    fn write_new(
+        &self,
+        stream: &Stream,
+        group: &Group,
+        before: usize,
+        served: &mut Served,
+        out: &mut Out<'_>,
+    ) -> Vec<EntryId> {
+        /// The most IDs that room is made for at once.
+        const EXPECTED_MAX: usize = 128;
+        let after = group.last_delivered_id();
+        let Some(start) = after.next().filter(|_| stream.has_entry_after(after)) else {
+            return Vec::new();
+        };
+        let count = self.options.count - before;
+        let mut delivered = Vec::with_capacity(at_most(count, stream).min(EXPECTED_MAX));
+        let claims = served.claim_idle_ms.is_some();
+        let entries = stream.entries().range(start, EntryId::MAX).take(count);
+        served.reply.write(out, entries, |out, entry| {
+            if claims {
+                out.delivery(entry, 0, 0);
+            } else {
+                out.entry(entry);
+            }
+            delivered.push(entry.id);
+        });
+        delivered
+    }
+
+    /// Hands the consumer's own pending entries out again; those whose entry is gone with null.
+    fn serve_history(
+        &self,
+        txn: &mut Txn<'_, '_>,
+        key: &mut Key<'_>,
+        after: EntryId,
+        reply: &mut Reply,
+        out: &mut Out<'_>,
+    ) {
+        let mut again = Vec::new();
+        if let Some((stream, group)) = self.find(txn, key)
+            && let Some(consumer) = group.consumer(self.consumer)
+            && reply.admits(out)
+        {
+            let pending = consumer.pending();
+            let open = reply.open(out, key.name, pending.len().min(self.options.count));
+            let ids = after.next().map(|start| pending.iter_from(start)).into_iter().flatten();
+            let (mut written, mut refused) = (0, false);
+            for id in ids.take(self.options.count) {
+                if !reply.admits(out) {
+                    refused = written == 0;
+                    break;
+                }
+                match (stream.entries().get(id), group.pel().get(id)) {
+                    (Some(entry), Some(pending)) => {
+                        out.entry(&entry);
+                        again.push((id, count_after(pending.count)));
+                    }
+                    _ => {
+                        out.array(2);
+                        out.id(id);
+                        out.null_array();
+                    }
+                }
+                reply.count_entry();
+                written += 1;
+            }
+            if refused {
+                reply.cancel(out, open);
+            } else {
+                reply.close(out, open, written);
+            }
+        }
+        let (group, consumer, at) = (self.group, self.consumer, txn.now);
+        for (id, count) in again {
+            txn.note(key, Effect::Claim { group, consumer, id, at, count });
+        }
+        see(txn, key, (group, consumer), false);
+    }
+
+    /// When a waiter should look again at a stream where nothing can be claimed now: when the
+    /// oldest pending entry will have been idle for long enough.
+    fn claimable_at(&self, txn: &Txn<'_, '_>, key: &Key<'_>, min_idle_ms: u64) -> Option<UnixMs> {
+        /// What is idle at once and yet not there is looked for this rarely, in milliseconds.
+        const RETRY_MS_MIN: u64 = 10;
+        let now = txn.now;
+        let (_, group) = self.find(txn, key)?;
+        let mut oldest = idle_first(group.pel(), now, 0);
+        let due = match oldest.find(|pending| !is_idle(pending, now, min_idle_ms)) {
+            Some(pending) => pending.delivered_at.0.saturating_add(min_idle_ms),
+            None => now.0.saturating_add(min_idle_ms.max(RETRY_MS_MIN)),
+        };
+        Some(UnixMs(due))
+    }
+
+    /// The stream of a resolved key, and the group.
+    fn find<'t>(&self, txn: &'t Txn<'_, '_>, key: &Key<'_>) -> Option<(&'t Stream, &'t Group)> {
+        let stream = txn.stream(key).ok().flatten()?;
+        Some((stream, stream.group(self.group)?))
+    }
+}
+
+const LAST_IN_XREADGROUP: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
+     this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would \
+     just return an empty result set.";
+const NEWEST_IN_XREADGROUP: &str = "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of \
+     this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would \
+     just return an empty result set.";
