@@ -179,6 +179,22 @@ impl Entries {
         (removed.len() + dropped, removed)
     }
 
+    /// Forgets tombstones above `id`, so that their IDs can be appended again; no live entry is
+    /// above it. Linear in the youngest block, the only one that can have such tombstones.
+    pub fn forget_tombstones_above(&mut self, id: EntryId) {
+        const UNLIMITED: BlockLimits = BlockLimits { bytes: 0, entries: 0 };
+        if self.last_block().is_none_or(|block| block.last_id() <= id) {
+            return;
+        }
+        let youngest = self.tail.take().or_else(|| {
+            let key = owned(self.sealed.last()?.0);
+            self.sealed.remove(&key)
+        });
+        for entry in youngest.iter().flat_map(|block| block.iter()) {
+            self.append(entry.id, &entry.fields, UNLIMITED);
+        }
+    }
+
     /// Removes everything and returns it. O(1).
     pub fn clear(&mut self) -> Entries {
         std::mem::take(self)

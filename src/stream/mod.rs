@@ -373,6 +373,9 @@ impl Stream {
             && last_id >= max_deleted_id
             && entries_added >= self.len();
         ensure(fits, "a stream's counters are below its content")?;
+        if last_id < self.last_id {
+            self.entries.forget_tombstones_above(last_id);
+        }
         self.last_id = last_id;
         self.entries_added = entries_added;
         self.max_deleted_id = max_deleted_id;
@@ -487,7 +490,7 @@ impl Stream {
     /// If one does not hold.
     pub fn check(&self) {
         self.entries.check();
-        assert!(self.last_id >= self.entries.last_id().unwrap_or_default());
+        assert!(self.entries.blocks().all(|block| block.last_id() <= self.last_id));
         assert!(self.last_id >= self.max_deleted_id);
         assert!(self.entries_added >= self.len());
         if let Some(rare) = &self.rare {
