@@ -434,3 +434,6 @@ impl<'a> KeyCommand<'a> for XNack<'a> {
         Ok(Ran::Replied)
     }
 }
+
+#[cfg(test)]
+mod tests;

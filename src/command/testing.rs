@@ -4,7 +4,7 @@
 use super::{Out, OwnedRequest, Protocol, Ran, Wait, table};
 use crate::config::NotifyFlags;
 use crate::keyspace::{Change, DATABASES, Keyspace, LogBuffer, Rules, Spaces, Txn, Value};
-use crate::stream::{BlockLimits, Image, UnixMs};
+use crate::stream::{BlockLimits, Image, Stream, UnixMs};
 use std::hash::RandomState;
 
 /// What [`World::run`] gives for a command that wants to wait.
@@ -111,6 +111,22 @@ impl World {
         self.space.check();
         self.frames.push(self.log.payload().to_vec());
         self.log.clear();
+    }
+
+    /// The stream of a key, which exists.
+    pub(super) fn stream(&self, key: &str) -> &Stream {
+        match self.space.value(self.db, key.as_bytes()) {
+            Some(Value::Stream(stream)) => stream,
+            _ => panic!("{key} holds no stream"),
+        }
+    }
+
+    /// Runs each command, compares its reply as [`World::show`] gives it, and replays the log.
+    pub(super) fn script(&mut self, steps: &[(&str, &str)]) {
+        for (command, reply) in steps {
+            assert_eq!(self.show(command), *reply, "{command}");
+        }
+        self.replayed_equals();
     }
 
     /// Takes the events, as `name key`.

@@ -442,3 +442,6 @@ fn remove_through(txn: &mut Txn<'_, '_>, key: &mut Key<'_>, last: EntryId) {
     };
     txn.effect(key, Effect::Trim { below });
 }
+
+#[cfg(test)]
+mod tests;
