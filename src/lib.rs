@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod command;
 pub mod config;
+pub mod db;
 pub mod error;
 pub mod glob;
 pub mod keyspace;
@@ -13,6 +14,7 @@ pub mod rax;
 pub mod rdb;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod shard;
 pub mod stream;
 #[doc(hidden)]
 pub mod testing;

@@ -16,8 +16,8 @@ pub use database::{Database, Slot};
 pub use txn::{Key, Rules, Txn};
 
 use crate::codec::Corrupt;
-use crate::stream::{BlockLimits, Garbage, Stream, UnixMs};
-use std::collections::HashMap;
+use crate::stream::{BlockLimits, Effect, Garbage, Stream, UnixMs};
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub struct Keyspace {
     waited: HashMap<KeyName, usize>,
     /// Waited-on keys that changed in a way that may serve or end a wait, in order.
     signals: Vec<KeyName>,
+    /// Keys whose streams have idempotent IDs; one that no longer has is dropped when looked at.
+    idempotent: BTreeSet<KeyName>,
     /// What was removed and may be large.
     garbage: Vec<Garbage>,
     /// Changes since the last snapshot, as Redis counts them.
@@ -91,6 +93,7 @@ impl Keyspace {
             watched: HashMap::new(),
             waited: HashMap::new(),
             signals: Vec::new(),
+            idempotent: BTreeSet::new(),
             garbage: Vec::new(),
             changes: 0,
             expired_keys: 0,
@@ -169,6 +172,14 @@ impl Keyspace {
     /// Whether there are signals to take.
     pub fn has_signals(&self) -> bool {
         !self.signals.is_empty()
+    }
+
+    /// The keys whose streams have idempotent IDs.
+    pub(super) fn idempotent_names(&mut self) -> Vec<KeyName> {
+        let mut names = std::mem::take(&mut self.idempotent);
+        names.retain(|(db, key)| self.value(*db, key).is_some_and(has_idempotent_ids));
+        self.idempotent.clone_from(&names);
+        names.into_iter().collect()
     }
 
     /// The hash of a key.
@@ -361,6 +372,17 @@ impl<'t, 's> Spaces<'t, 's> {
             space.touch_database(db, Some(other));
             space.touch_database(other, Some(db));
             space.databases.swap(usize::from(db), usize::from(other));
+            let names = std::mem::take(&mut space.idempotent);
+            let swapped = |of| {
+                if of == db {
+                    other
+                } else if of == other {
+                    db
+                } else {
+                    of
+                }
+            };
+            space.idempotent = names.into_iter().map(|(db, key)| (swapped(db), key)).collect();
         }
         Ok(())
     }
@@ -395,6 +417,9 @@ impl Keyspace {
                     return Err(Corrupt("a changed key does not hold a stream"));
                 };
                 stream.apply(effect, self.limits, &mut self.garbage)?;
+                if let Effect::ProducerAdd { .. } | Effect::ProducerAttach { .. } = effect {
+                    self.idempotent.insert((db, key.into()));
+                }
                 if effect.touches_watchers() {
                     self.touch(db, key);
                 }
@@ -441,6 +466,9 @@ impl Keyspace {
 
     /// Gives a key a value, whatever it held.
     fn set(&mut self, db: u8, key: &[u8], value: Value, expire_at: Option<UnixMs>) {
+        if has_idempotent_ids(&value) {
+            self.idempotent.insert((db, key.into()));
+        }
         let hash = self.hash(key);
         let (place, old) = match self.database(db).find(hash, key) {
             Some(place) => {
@@ -471,5 +499,12 @@ impl Keyspace {
         self.touch(db, key);
         self.signal(db, key);
         Some(taken)
+    }
+}
+
+fn has_idempotent_ids(value: &Value) -> bool {
+    match value {
+        Value::Stream(stream) => stream.producers().is_some_and(|all| all.iids_len() > 0),
+        Value::String(_) => false,
     }
 }

@@ -138,6 +138,20 @@ impl<'t, 's> Txn<'t, 's> {
         more
     }
 
+    /// Forgets the idempotent IDs whose time is over, in every stream that has any.
+    pub fn forget_idempotent_ids(&mut self) {
+        for index in 0..self.spaces.iter().count() {
+            for (db, name) in self.spaces.at_mut(index).idempotent_names() {
+                let mut key = self.key_in(db, &name);
+                let Ok(Some(stream)) = self.stream(&key) else { continue };
+                let expired = stream.producers().map(|all| all.expired(self.now));
+                for (pid, count) in expired.unwrap_or_default() {
+                    self.note(&mut key, Effect::ProducerForget { pid: &pid, count });
+                }
+            }
+        }
+    }
+
     /// The value of a key.
     pub fn value(&self, key: &Key<'_>) -> Option<&Value> {
         Some(&self.spaces.at(key.space).database(key.db).slot(key.place?).value)

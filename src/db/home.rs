@@ -1,0 +1,367 @@
+//! `Home`: one thread's side of the database: its shard while that is at home, the turn it is in,
+//! and the ways to other threads' shards.
+//!
+//! A turn begins with the first command and is ended by a task that the first command wakes. The
+//! run queue is first in, first out, so it runs after every connection that is ready now: their
+//! changes share one frame and one write. Only then does output leave.
+//!
+//! [`Home::visit`] is the one way to any set of shards: in place, by one hop, or by borrowing.
+//! While the shard is lent, commands for it wait and the thread goes on with everything else.
+
+use super::Core;
+use super::borrow::{Job, Loan};
+use crate::config::Config;
+use crate::error::{Error, StorageError};
+use crate::persist::Position;
+use crate::shard::{Shard, Turn};
+use crate::stream::UnixMs;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// A turn has at most so many commands.
+const COMMANDS_MAX: u32 = 1024;
+/// A turn ends when it has so many bytes to log.
+const LOG_BYTES_MAX: usize = 1 << 20;
+/// Changes that no reply waits for are logged within this time.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+
+/// A connection's output, as the turn's end sees it.
+pub trait Outlet {
+    /// The turn has ended and the log has come this far with everything the output may tell of;
+    /// or the log broke, and the output must not leave.
+    fn turn_ended(self: Rc<Self>, position: Result<Position, StorageError>);
+
+    /// The durable position has moved, or the log broke.
+    fn log_moved(self: Rc<Self>, broken: bool);
+}
+
+type Call = Box<dyn FnOnce(&Rc<Home>) + Send>;
+
+/// What arrives at a thread.
+pub(crate) enum Message {
+    /// Run with the shard at home.
+    Visit(Call),
+    /// Run with or without the shard.
+    Call(Call),
+    /// Lend the shard.
+    Lend(oneshot::Sender<Loan>),
+    /// The durable position has moved, or the log broke.
+    LogMoved,
+    /// Stop the thread.
+    Stop,
+}
+
+type Answer = Box<dyn FnOnce(Result<Position, StorageError>)>;
+
+/// One thread's side of the database.
+pub struct Home {
+    core: Arc<Core>,
+    index: usize,
+    /// `None` while it is lent.
+    shard: RefCell<Option<Box<Shard>>>,
+    at_home: Notify,
+    /// The turn's wall clock.
+    now: Cell<Option<UnixMs>>,
+    /// Whether the end of the turn is on its way.
+    ending: Cell<bool>,
+    end_wanted: Notify,
+    commands: Cell<u32>,
+    outlets: RefCell<Vec<Rc<dyn Outlet>>>,
+    held: RefCell<Vec<Rc<dyn Outlet>>>,
+    answers: RefCell<Vec<Answer>>,
+    pub(super) jobs: RefCell<VecDeque<Job>>,
+    pub(super) job_wanted: Notify,
+    due: Cell<Option<UnixMs>>,
+    due_changed: Notify,
+    config: RefCell<Arc<Config>>,
+}
+
+/// A set of shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShardSet {
+    /// One.
+    One(usize),
+    /// Several, ascending.
+    Several(Vec<usize>),
+}
+
+impl ShardSet {
+    /// Adds a shard.
+    pub fn add(&mut self, shard: usize) {
+        match self {
+            ShardSet::One(one) if *one == shard => {}
+            ShardSet::One(one) => {
+                *self = ShardSet::Several(vec![shard.min(*one), shard.max(*one)]);
+            }
+            ShardSet::Several(list) => {
+                if let Err(at) = list.binary_search(&shard) {
+                    list.insert(at, shard);
+                }
+            }
+        }
+    }
+}
+
+impl Home {
+    pub(super) fn new(core: Arc<Core>, index: usize, shard: Box<Shard>) -> Rc<Home> {
+        let config = core.config();
+        Rc::new(Home {
+            core,
+            index,
+            shard: RefCell::new(Some(shard)),
+            at_home: Notify::new(),
+            now: Cell::new(None),
+            ending: Cell::new(false),
+            end_wanted: Notify::new(),
+            commands: Cell::new(0),
+            outlets: RefCell::default(),
+            held: RefCell::default(),
+            answers: RefCell::default(),
+            jobs: RefCell::default(),
+            job_wanted: Notify::new(),
+            due: Cell::new(None),
+            due_changed: Notify::new(),
+            config: RefCell::new(config),
+        })
+    }
+
+    /// What all threads share.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The number of this thread, and of its shard.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The settings, as this thread knows them.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    pub(super) fn set_config(&self, config: Arc<Config>) {
+        *self.config.borrow_mut() = config;
+    }
+
+    /// The wall clock, read once a turn.
+    pub fn now(&self) -> UnixMs {
+        let now = self.now.get().unwrap_or_else(|| self.core.now());
+        self.now.set(Some(now));
+        now
+    }
+
+    /// Whether the shard is here.
+    pub fn is_home(&self) -> bool {
+        self.shard.borrow().is_some()
+    }
+
+    /// Runs with this thread's shard; `None` while it is lent.
+    pub fn in_place<R>(&self, work: impl FnOnce(&mut Turn<'_, '_>) -> R) -> Option<R> {
+        let mut shard = self.shard.borrow_mut();
+        let shard = shard.as_deref_mut()?;
+        let done = work(&mut Turn::new(&mut [&mut *shard], self.now()));
+        let full = shard.unlogged_bytes() > LOG_BYTES_MAX;
+        self.begin_turn();
+        self.commands.set(self.commands.get() + if full { COMMANDS_MAX } else { 1 });
+        Some(done)
+    }
+
+    /// Whether the turn has reached its bound; whoever sees it calls [`Home::end_turn`].
+    pub fn is_turn_full(&self) -> bool {
+        self.commands.get() >= COMMANDS_MAX
+    }
+
+    /// Tells `outlet` when the turn ends.
+    pub fn at_turn_end(&self, outlet: Rc<dyn Outlet>) {
+        self.outlets.borrow_mut().push(outlet);
+        self.begin_turn();
+    }
+
+    /// Tells `outlet` when the log moves.
+    pub fn at_log_move(&self, outlet: Rc<dyn Outlet>) {
+        self.held.borrow_mut().push(outlet);
+    }
+
+    /// Whether output that tells of the log up to `position` may leave.
+    pub fn is_released(&self, position: Position) -> bool {
+        self.core.is_released(position)
+    }
+
+    fn begin_turn(&self) {
+        if !self.ending.replace(true) {
+            self.end_wanted.notify_one();
+        }
+    }
+
+    /// Ends the turn: appends, answers other threads, lets output leave.
+    pub fn end_turn(&self) {
+        self.finish_turn(false);
+    }
+
+    fn finish_turn(&self, all: bool) {
+        self.now.set(None);
+        self.ending.set(false);
+        self.commands.set(0);
+        let mut position = Ok(Position::default());
+        if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {
+            position = self.append(shard, all);
+            let due = shard.next_due();
+            if due != self.due.replace(due) {
+                self.due_changed.notify_one();
+            }
+        }
+        for answer in self.answers.take() {
+            answer(position.clone());
+        }
+        for outlet in self.outlets.take() {
+            outlet.turn_ended(position.clone());
+        }
+    }
+
+    /// Appends what these changes were, and hands on what they left over.
+    pub(super) fn append(&self, shard: &mut Shard, all: bool) -> Result<Position, StorageError> {
+        let position = shard.end_turn(self.core.aof(), all);
+        if shard.has_leftovers() {
+            self.core.publish(shard.take_events());
+            self.core.discard(shard.take_garbage());
+        }
+        position
+    }
+
+    /// Runs `work` with these shards in hand. The position is where the log was after it; in
+    /// place it is not known yet, and comes with the turn's end.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log broke: whether the changes are in it is unknown.
+    /// [`Error::Stopped`] if the database is closing.
+    pub async fn visit<R: Send + 'static>(
+        self: &Rc<Self>,
+        set: &ShardSet,
+        work: impl FnOnce(&mut Turn<'_, '_>) -> R + Send + 'static,
+    ) -> Result<(R, Position), Error> {
+        match set {
+            ShardSet::One(index) if *index == self.index => {
+                self.wait_home().await;
+                let done = self.in_place(work).ok_or(Error::Stopped)?;
+                Ok((done, Position::default()))
+            }
+            ShardSet::One(index) => {
+                let (answer, answered) = oneshot::channel();
+                let visit = Message::Visit(Box::new(move |home| {
+                    let Some(done) = home.in_place(work) else { return };
+                    let answer = move |position: Result<Position, StorageError>| {
+                        // The visitor may be gone; then nobody needs to know.
+                        drop(answer.send(position.map(|position| (done, position))));
+                    };
+                    home.answers.borrow_mut().push(Box::new(answer));
+                    if home.is_turn_full() {
+                        home.end_turn();
+                    }
+                }));
+                self.core.send(*index, visit)?;
+                Ok(answered.await.map_err(|_| Error::Stopped)??)
+            }
+            ShardSet::Several(list) => self.borrow(list, work).await,
+        }
+    }
+
+    /// Waits until the shard is here.
+    pub(super) async fn wait_home(&self) {
+        while !self.is_home() {
+            self.at_home.notified().await;
+        }
+    }
+
+    /// Takes the shard away, with everything its turn executed appended.
+    pub(super) async fn take_shard(&self) -> Box<Shard> {
+        loop {
+            self.wait_home().await;
+            // A transaction that reads what the turn changed must not be logged before it.
+            self.finish_turn(true);
+            if let Some(shard) = self.shard.borrow_mut().take() {
+                return shard;
+            }
+        }
+    }
+
+    /// Puts the shard back.
+    pub(super) fn return_shard(&self, shard: Box<Shard>) {
+        *self.shard.borrow_mut() = Some(shard);
+        self.at_home.notify_waiters();
+        self.begin_turn();
+    }
+
+    fn log_moved(&self) {
+        let broken = self.core.is_log_broken();
+        for outlet in self.held.take() {
+            outlet.log_moved(broken);
+        }
+    }
+
+    /// Gives the shard a turn when it wants one: a key is due, a reader looks again, changes that
+    /// no reply waits for want to be logged.
+    async fn tend(self: Rc<Self>) {
+        let mut second = 0;
+        loop {
+            let wait = self.due.get().map_or(IDLE_TICK, |due| {
+                let ms = due.since(self.core.now());
+                Duration::from_millis(ms).clamp(Duration::from_millis(1), IDLE_TICK)
+            });
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.due_changed.notified() => continue,
+            }
+            let now = self.core.now();
+            if self.due.get().is_some_and(|due| due <= now) {
+                self.in_place(|turn| turn.tend());
+            }
+            if now.0 / 1000 != second && self.is_home() {
+                second = now.0 / 1000;
+                self.in_place(|turn| turn.forget_idempotent_ids());
+                self.finish_turn(true);
+            }
+        }
+    }
+}
+
+/// The tasks of a thread, until it is told to stop.
+pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+    let ends = home.clone();
+    tokio::task::spawn_local(async move {
+        loop {
+            ends.end_wanted.notified().await;
+            ends.end_turn();
+        }
+    });
+    tokio::task::spawn_local(home.clone().serve_borrowers());
+    tokio::task::spawn_local(home.clone().tend());
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Visit(visit) => {
+                home.wait_home().await;
+                visit(&home);
+            }
+            Message::Call(call) => call(&home),
+            Message::LogMoved => home.log_moved(),
+            Message::Lend(borrower) => {
+                let shard = home.take_shard().await;
+                let (loan, returned) = Loan::new(shard);
+                // A borrower that is gone drops the loan, which brings it back.
+                drop(borrower.send(loan));
+                if let Ok(shard) = returned.await {
+                    home.return_shard(shard);
+                }
+            }
+            Message::Stop => {
+                home.wait_home().await;
+                home.finish_turn(true);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! `Db`: the handle. Opens the data, starts a thread for each shard, routes by hash slot.
+//!
+//! | file | what |
+//! |---|---|
+//! | `home.rs` | one thread's side: turns, output, visits to other shards |
+//! | `borrow.rs` | commands over several shards |
+//! | `stats.rs` | counters, command statistics, slow log |
+
+mod borrow;
+pub mod home;
+pub mod stats;
+
+use crate::codec::Corrupt;
+use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
+use crate::error::{Error, StorageError};
+use crate::keyspace::txn::Event;
+use crate::keyspace::{Change, Keyspace, Rules, SLOTS, Spaces, slot_of};
+use crate::persist::aof::{Aof, AofOptions, Recovered};
+use crate::persist::disk::{Disk, OsDisk};
+use crate::persist::{Directory, Position, SyncPolicy};
+use crate::pubsub::PubSub;
+use crate::shard::Shard;
+use crate::stream::{BlockLimits, Garbage, UnixMs};
+use home::{Home, Message};
+use stats::Stats;
+use std::hash::RandomState;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+
+/// What all threads of a database share.
+pub struct Core {
+    config: RwLock<Arc<Config>>,
+    doors: Vec<mpsc::UnboundedSender<Message>>,
+    aof: Option<Arc<Aof>>,
+    background: std::sync::mpsc::Sender<Vec<Garbage>>,
+    /// Whether replies wait for the disk.
+    waits_for_disk: AtomicBool,
+    /// Channels, patterns and who listens to them.
+    pub pubsub: PubSub,
+    /// Counters.
+    pub stats: Stats,
+}
+
+/// An open database.
+pub struct Db {
+    core: Arc<Core>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    recovered: Option<Recovered>,
+}
+
+impl Db {
+    /// Opens the database that the settings describe: reads the log, starts the threads.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the data cannot be read, is damaged, or is in use.
+    pub fn open(config: Config) -> Result<Db, Error> {
+        Db::open_on(config, Arc::new(OsDisk))
+    }
+
+    /// [`Db::open`] on another disk.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Db, Error> {
+        let count = shard_count(&config);
+        let rules = Arc::new(rules(&config));
+        let hasher = RandomState::new();
+        let mut shards: Vec<Box<Shard>> = (0..count)
+            .map(|index| {
+                let slots = first_slot(index, count)..first_slot(index + 1, count);
+                Box::new(Shard::new(slots, hasher.clone(), rules.clone(), config.appendonly))
+            })
+            .collect();
+        let (mut aof, mut recovered) = (None, None);
+        if config.appendonly {
+            let (log, found) = open_log(&config, disk, &mut shards)?;
+            (aof, recovered) = (Some(log), Some(found));
+        }
+        let (background, garbage) = std::sync::mpsc::channel();
+        spawn("background", move || garbage.iter().for_each(drop))?;
+        let (doors, inboxes): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let core = Arc::new(Core {
+            waits_for_disk: AtomicBool::new(config.appendonly && waits_for_disk(&config)),
+            config: RwLock::new(Arc::new(config)),
+            doors,
+            aof,
+            background,
+            pubsub: PubSub::new(),
+            stats: Stats::new(count),
+        });
+        if let Some(aof) = &core.aof {
+            let doors = core.doors.clone();
+            aof.on_durable(Box::new(move |_| {
+                // A thread that has stopped holds no output.
+                doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
+            }));
+        }
+        let mut threads = Vec::with_capacity(count);
+        for (index, (shard, inbox)) in shards.into_iter().zip(inboxes).enumerate() {
+            let core = core.clone();
+            let run = move || run_shard(core, index, shard, inbox);
+            threads.push(spawn(&format!("shard-{index}"), run)?);
+        }
+        Ok(Db { core, threads: Mutex::new(threads), recovered })
+    }
+
+    /// What all threads share.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// What was found in the log, if there is one.
+    pub fn recovered(&self) -> Option<&Recovered> {
+        self.recovered.as_ref()
+    }
+
+    /// Stops the threads and makes everything durable.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the log could not be made durable, [`Error::Stopped`] if a thread had
+    /// failed.
+    pub fn close(&self) -> Result<(), Error> {
+        for door in &self.core.doors {
+            // A thread that has stopped already needs no telling.
+            drop(door.send(Message::Stop));
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = threads.drain(..).filter_map(|thread| thread.join().err()).count() > 0;
+        if let Some(aof) = &self.core.aof {
+            aof.close()?;
+        }
+        if failed { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        // Whoever wants to know whether the last changes are durable calls `close`.
+        drop(self.close());
+    }
+}
+
+impl Core {
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.doors.len()
+    }
+
+    /// The shard of a key.
+    pub fn shard_of(&self, key: &[u8]) -> usize {
+        if self.doors.len() == 1 {
+            return 0;
+        }
+        // The inverse of `first_slot`.
+        (usize::from(slot_of(key)) * self.doors.len()) / usize::from(SLOTS)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log, if there is one.
+    pub fn aof(&self) -> Option<&Aof> {
+        self.aof.as_deref()
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> UnixMs {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether output that tells of the log up to `position` may leave.
+    pub fn is_released(&self, position: Position) -> bool {
+        match &self.aof {
+            Some(aof) if self.waits_for_disk.load(Ordering::Relaxed) => aof.durable() >= position,
+            _ => true,
+        }
+    }
+
+    /// Whether the log has failed.
+    pub fn is_log_broken(&self) -> bool {
+        self.aof.as_ref().is_some_and(|aof| aof.failure().is_some())
+    }
+
+    /// Runs `call` on a shard's thread, with or without the shard.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn call(
+        &self,
+        shard: usize,
+        call: impl FnOnce(&Rc<Home>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.send(shard, Message::Call(Box::new(call)))
+    }
+
+    pub(crate) fn send(&self, shard: usize, message: Message) -> Result<(), Error> {
+        self.doors[shard].send(message).map_err(|_| Error::Stopped)
+    }
+
+    /// Publishes keyspace events.
+    fn publish(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let flags = self.config().notify_keyspace_events;
+        let on_key = flags.contains(NotifyFlags::KEYSPACE);
+        let on_event = flags.contains(NotifyFlags::KEYEVENT);
+        for event in events {
+            self.pubsub.notify(u32::from(event.db), event.name, &event.key, on_key, on_event);
+        }
+    }
+
+    /// Frees what was removed, on the background thread.
+    fn discard(&self, garbage: Vec<Garbage>) {
+        if !garbage.is_empty() {
+            // Without the thread it is freed here.
+            drop(self.background.send(garbage));
+        }
+    }
+
+    /// Changes the settings and tells every thread; returns when each knows.
+    pub async fn set_config(&self, config: Config) {
+        let config = Arc::new(config);
+        let rules = Arc::new(rules(&config));
+        self.waits_for_disk.store(self.aof.is_some() && waits_for_disk(&config), Ordering::Relaxed);
+        if let Some(aof) = &self.aof {
+            aof.set_policy(sync_policy(&config));
+        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
+        let mut told = Vec::new();
+        for shard in 0..self.shards() {
+            let (tell, known) = tokio::sync::oneshot::channel();
+            let (config, rules) = (config.clone(), rules.clone());
+            let visit = move |home: &Rc<Home>| {
+                home.set_config(config);
+                home.in_place(|turn| {
+                    turn.shards_mut().for_each(|shard| shard.set_rules(rules.clone()));
+                });
+                // The one who asked may be gone.
+                let _ = tell.send(());
+            };
+            if self.send(shard, Message::Visit(Box::new(visit))).is_ok() {
+                told.push(known);
+            }
+        }
+        for known in told {
+            // A thread that has stopped has no settings.
+            drop(known.await);
+        }
+    }
+}
+
+fn run_shard(
+    core: Arc<Core>,
+    index: usize,
+    shard: Box<Shard>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    let runtime = runtime.expect("the system gives a thread its event queue");
+    runtime.block_on(home::run(Home::new(core, index, shard), inbox));
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    Ok(spawned.map_err(|error| StorageError::io(name, "start thread", &error))?)
+}
+
+/// How many shards a server has that was told nothing: one, because a lone connection pays for
+/// every hop, and a hop costs more than a command.
+fn shard_count(config: &Config) -> usize {
+    usize::try_from(config.shards).unwrap_or(1).max(1)
+}
+
+/// The first hash slot of a shard: the least whose shard, by [`Core::shard_of`], it is.
+fn first_slot(index: usize, count: usize) -> u16 {
+    let slot = (index * usize::from(SLOTS)).div_ceil(count);
+    u16::try_from(slot).unwrap_or(SLOTS)
+}
+
+/// The settings that commands on keys go by.
+fn rules(config: &Config) -> Rules {
+    let bytes = usize::try_from(config.stream_node_max_bytes).unwrap_or(usize::MAX);
+    let entries = usize::try_from(config.stream_node_max_entries).unwrap_or(usize::MAX);
+    Rules {
+        blocks: BlockLimits { bytes, entries },
+        idmp_duration_s: u64::from(config.stream_idmp_duration),
+        idmp_maxsize: u64::from(config.stream_idmp_maxsize),
+        notify: config.notify_keyspace_events,
+        valkey: config.compat_profile == CompatProfile::Valkey,
+    }
+}
+
+fn waits_for_disk(config: &Config) -> bool {
+    config.appendfsync == Fsync::Always
+}
+
+fn sync_policy(config: &Config) -> SyncPolicy {
+    match config.appendfsync {
+        Fsync::Always => SyncPolicy::Always,
+        Fsync::EverySec => SyncPolicy::EverySec,
+        Fsync::No => SyncPolicy::No,
+    }
+}
+
+fn open_log(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    shards: &mut [Box<Shard>],
+) -> Result<(Arc<Aof>, Recovered), Error> {
+    let directory = Directory::open(&config.dir, disk)?;
+    let path = directory.path().to_owned();
+    let options = AofOptions {
+        policy: sync_policy(config),
+        unsynced_bytes_max: config.aof_unsynced_max_bytes,
+        ..AofOptions::default()
+    };
+    let damaged = |at: Position, error: Corrupt| StorageError::Damaged {
+        path: path.clone(),
+        offset: at.0,
+        reason: format!("a change before position {at} does not apply: {error}"),
+    };
+    let mut spaces: Vec<&mut Keyspace> =
+        shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
+    let mut spaces = Spaces::new(&mut spaces);
+    let opened = Aof::open(directory, options, Position::default(), &mut |position, payload| {
+        Change::decode_all(payload, &mut |change| spaces.apply(&change))
+            .map_err(|error| damaged(position, error))
+    })?;
+    for shard in shards {
+        drop(shard.keyspace_mut().take_garbage());
+        shard.reached(opened.1.end);
+    }
+    Ok(opened)
+}

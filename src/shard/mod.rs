@@ -1,0 +1,378 @@
+//! `Shard`: one thread's world, and `Turn`, the only way to change one.
+//!
+//! A shard is one `Box`, may travel to another thread, and is driven by one thread at a time. A
+//! turn has one shard in hand, or all that a command over several shards has borrowed; either way
+//! the same synchronous code runs. Blocked readers are served inside the turn that made their
+//! entry. [`Shard::end_turn`] appends what the turn changed as one frame, and only then tells
+//! those readers.
+//!
+//! A turn is told the time; it knows no clock and no thread.
+
+pub mod waiters;
+
+use crate::command::table::{self, Flags, Row};
+use crate::command::{self, Out, Protocol, Ran, Request, Wait};
+use crate::error::{CommandError, StorageError};
+use crate::keyspace::txn::Event;
+use crate::keyspace::{
+    DATABASES, Database, KeyName, Keyspace, LogBuffer, Rules, Spaces, Txn, Value, slot_of,
+};
+use crate::persist::Position;
+use crate::persist::aof::{Aof, FRAME_HEADER_MAX};
+use crate::stream::{Garbage, UnixMs};
+use std::hash::RandomState;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use waiters::{KeyQueue, Served, WaitCell, Waiter, Waiters, Woken};
+
+/// How many keys of one database expire in one look, at most; the rest follows soon.
+const EXPIRED_AT_ONCE: usize = 200;
+
+/// One shard: the keys of a range of hash slots, and who waits on them.
+#[derive(Debug)]
+pub struct Shard {
+    keyspace: Keyspace,
+    waiters: Waiters,
+    rules: Arc<Rules>,
+    log: LogBuffer,
+    events: Vec<Event>,
+    served: Vec<(oneshot::Sender<Woken>, Vec<u8>)>,
+    /// Where the log was after this shard's last change.
+    position: Position,
+}
+
+/// Who blocks, and how it will be told.
+#[derive(Debug)]
+pub struct Blocker {
+    /// The client.
+    pub client: u64,
+    /// The right to end the wait.
+    pub cell: Arc<WaitCell>,
+    /// The client's database.
+    pub db: u8,
+    /// The client's protocol.
+    pub protocol: Protocol,
+}
+
+/// Figures of one shard, for INFO.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShardFigures {
+    /// Clients that wait.
+    pub blocked_clients: usize,
+    /// Keys that are waited on.
+    pub blocking_keys: usize,
+    /// Keys that readers of a group wait on.
+    pub blocking_keys_of_groups: usize,
+    /// Keys that are watched.
+    pub watched_keys: usize,
+}
+
+impl Shard {
+    /// An empty shard for these hash slots; it keeps a log of its changes if `logged`.
+    pub fn new(slots: Range<u16>, hasher: RandomState, rules: Arc<Rules>, logged: bool) -> Self {
+        let mut shard = Shard {
+            keyspace: Keyspace::new(slots, hasher),
+            waiters: Waiters::default(),
+            rules: rules.clone(),
+            log: LogBuffer::new(FRAME_HEADER_MAX, logged),
+            events: Vec::new(),
+            served: Vec::new(),
+            position: Position::default(),
+        };
+        shard.set_rules(rules);
+        shard
+    }
+
+    /// The keys.
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
+    /// The keys, to fill them before the first turn and to change what is no state.
+    pub fn keyspace_mut(&mut self) -> &mut Keyspace {
+        &mut self.keyspace
+    }
+
+    /// Changes the settings it goes by.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.keyspace.set_limits(rules.blocks);
+        self.rules = rules;
+    }
+
+    /// Keeps a log of the changes from now on, or not.
+    pub fn set_logged(&mut self, logged: bool) {
+        self.log.set_enabled(logged);
+    }
+
+    /// Figures for INFO.
+    pub fn figures(&self) -> ShardFigures {
+        let (blocking_keys, blocking_keys_of_groups) = self.waiters.keys();
+        ShardFigures {
+            blocked_clients: self.waiters.clients(),
+            blocking_keys,
+            blocking_keys_of_groups,
+            watched_keys: self.keyspace.watched_len(),
+        }
+    }
+
+    /// Bytes the turn has to log so far.
+    pub fn unlogged_bytes(&self) -> usize {
+        self.log.len()
+    }
+
+    /// When the shard next wants a turn though nobody asks for one.
+    pub fn next_due(&self) -> Option<UnixMs> {
+        let databases = (0..DATABASES).map(|db| self.keyspace.database(db));
+        let expiry = databases.filter_map(Database::next_expiry).min();
+        [expiry, self.waiters.next_retry()].into_iter().flatten().min()
+    }
+
+    /// Appends what the turn changed, then tells the blocked readers that it served. Changes that
+    /// no reply waits for stay behind unless `all`. Returns where the log is after this shard's
+    /// last change.
+    ///
+    /// # Errors
+    /// What broke the log. The turn's changes have been applied; whether they are in the log is
+    /// unknown, so no reply of the turn may leave.
+    pub fn end_turn(&mut self, aof: Option<&Aof>, all: bool) -> Result<Position, StorageError> {
+        if let Some(aof) = aof
+            && (self.log.is_urgent() || (all && !self.log.is_empty()))
+        {
+            let appended = aof.append(self.log.bytes_mut());
+            self.log.clear();
+            match appended {
+                Ok(position) => self.position = position,
+                Err(error) => {
+                    self.served.clear();
+                    return Err(error);
+                }
+            }
+        }
+        for (wake, reply) in self.served.drain(..) {
+            let served = Served { reply, position: self.position };
+            // The reader may have disconnected; then nobody needs to know.
+            drop(wake.send(Woken::Served(served)));
+        }
+        Ok(self.position)
+    }
+
+    /// Raises the position that later replies carry: a command over several shards may have
+    /// changed this one, too.
+    pub fn reached(&mut self, position: Position) {
+        self.position = self.position.max(position);
+    }
+
+    /// Takes the keyspace events of the turn.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Takes what was removed and may be large.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
+        self.keyspace.take_garbage()
+    }
+
+    /// Whether there are events or garbage to take.
+    pub fn has_leftovers(&self) -> bool {
+        !self.events.is_empty() || self.keyspace.has_garbage()
+    }
+
+    fn forget_waiter(&mut self, client: u64) {
+        let Some(waiter) = self.waiters.remove(client) else {
+            return;
+        };
+        let slots = self.keyspace.slots();
+        for key in &waiter.keys {
+            if slots.contains(&slot_of(key)) {
+                self.keyspace.wait_off(waiter.db, key);
+            }
+        }
+    }
+}
+
+/// The shards in hand, at one time.
+#[derive(Debug)]
+pub struct Turn<'t, 's> {
+    shards: &'t mut [&'s mut Shard],
+    now: UnixMs,
+}
+
+impl<'t, 's> Turn<'t, 's> {
+    /// A turn of these shards.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(shards: &'t mut [&'s mut Shard], now: UnixMs) -> Self {
+        assert!(!shards.is_empty());
+        Turn { shards, now }
+    }
+
+    /// The wall clock of this turn.
+    pub fn now(&self) -> UnixMs {
+        self.now
+    }
+
+    /// The shards in hand.
+    pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> + '_ {
+        self.shards.iter().map(|shard| &**shard)
+    }
+
+    /// The shards in hand, to change what is no state.
+    pub fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> + '_ {
+        self.shards.iter_mut().map(|shard| &mut **shard)
+    }
+
+    /// Runs a command on keys. Those it wakes are served by [`Turn::serve`], which the caller
+    /// calls after it, or after the last command of a transaction.
+    ///
+    /// # Errors
+    /// As the command; nothing has changed, and `out` is as before.
+    pub fn run(
+        &mut self,
+        row: &Row,
+        request: &Request<'_>,
+        db: u8,
+        out: &mut Out<'_>,
+    ) -> Result<Ran, CommandError> {
+        let mark = out.len();
+        let reads = row.flags.has(Flags::READONLY);
+        let ran = self.with_txn(|txn| {
+            txn.db = db;
+            txn.counts_lookups = reads;
+            command::run(row.name, request, txn, out)
+        });
+        if ran.is_err() {
+            out.truncate(mark);
+        }
+        ran
+    }
+
+    /// Lends the transaction view of the shards in hand.
+    ///
+    /// # Panics
+    /// Never: a turn has a shard.
+    pub fn with_txn<R>(&mut self, run: impl FnOnce(&mut Txn<'_, '_>) -> R) -> R {
+        let (first, rest) = self.shards.split_first_mut().expect("a turn has a shard");
+        let Shard { keyspace, log, events, rules, .. } = &mut **first;
+        if rest.is_empty() {
+            let mut list = [keyspace];
+            return run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now));
+        }
+        let rest = rest.iter_mut().map(|shard| &mut shard.keyspace);
+        let mut list: Vec<_> = std::iter::once(keyspace).chain(rest).collect();
+        run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now))
+    }
+
+    /// Registers a blocked reader with those of its keys whose shards are in hand.
+    pub fn block(&mut self, wait: Wait, blocker: Blocker) {
+        let Wait { mut keys, group, retry_at, request, .. } = wait;
+        let Blocker { client, cell, db, protocol } = blocker;
+        keys.sort_unstable();
+        keys.dedup();
+        let claims = retry_at.is_some();
+        let waiter = Arc::new(Waiter { client, cell, db, protocol, keys, group, claims, request });
+        for shard in &mut *self.shards {
+            let slots = shard.keyspace.slots();
+            let keys = waiter.keys.iter().map(|key| &**key);
+            let keys: Vec<&[u8]> = keys.filter(|key| slots.contains(&slot_of(key))).collect();
+            if !keys.is_empty() {
+                keys.iter().for_each(|key| shard.keyspace.wait_on(db, key));
+                shard.waiters.add(&waiter, retry_at, &keys);
+            }
+        }
+    }
+
+    /// Takes a client's wait out of the shards in hand.
+    pub fn unblock(&mut self, client: u64) {
+        self.shards_mut().for_each(|shard| shard.forget_waiter(client));
+    }
+
+    /// Removes keys that are due, looks again at readers that asked for it.
+    pub fn tend(&mut self) {
+        self.with_txn(|txn| txn.expire_due(EXPIRED_AT_ONCE));
+        for at in 0..self.shards.len() {
+            while let Some(name) = self.shards[at].waiters.pop_retry(self.now) {
+                self.serve_key(at, name);
+            }
+        }
+        self.serve();
+    }
+
+    /// Forgets the idempotent IDs whose time is over.
+    pub fn forget_idempotent_ids(&mut self) {
+        self.with_txn(|txn| txn.forget_idempotent_ids());
+    }
+
+    /// Serves those who wait on keys that were signalled, in the order of the signals.
+    pub fn serve(&mut self) {
+        for at in 0..self.shards.len() {
+            while self.shards[at].keyspace.has_signals() {
+                for name in self.shards[at].keyspace.take_signals() {
+                    self.serve_key(at, name);
+                }
+            }
+        }
+    }
+
+    /// Tries everyone who waits on a key, each once.
+    fn serve_key(&mut self, at: usize, name: KeyName) {
+        let Some(mut queue) = self.shards[at].waiters.take_queue(&name) else {
+            return;
+        };
+        let value = self.shards[at].keyspace.value(name.0, &name.1);
+        if matches!(value, Some(Value::Stream(_))) {
+            let readers = std::mem::take(&mut queue.readers);
+            queue.readers = readers
+                .into_iter()
+                .filter(|(_, waiter)| !self.try_serve(at, &name, waiter))
+                .collect();
+        }
+        self.serve_groups(at, &name, &mut queue);
+        self.shards[at].waiters.put_back(name, queue);
+    }
+
+    fn serve_groups(&mut self, at: usize, name: &KeyName, queue: &mut KeyQueue) {
+        for members in queue.groups.values_mut() {
+            let mut from = 0;
+            while let Some((&ticket, waiter)) = members.range(from..).next() {
+                let waiter = waiter.clone();
+                from = ticket + 1;
+                if self.try_serve(at, name, &waiter) {
+                    members.remove(&ticket);
+                } else if !waiter.claims {
+                    // Nothing is left for this group that is not pending.
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Runs a reader's command again; true if its wait has ended, now or earlier.
+    fn try_serve(&mut self, at: usize, name: &KeyName, waiter: &Arc<Waiter>) -> bool {
+        let Some(taken) = waiter.take() else {
+            self.shards[at].forget_waiter(waiter.client);
+            return true;
+        };
+        let mut reply = Vec::new();
+        let mut out = Out::new(&mut reply, waiter.protocol);
+        let request = waiter.request.request();
+        let ran =
+            table::lookup(&request).and_then(|row| self.run(row, &request, waiter.db, &mut out));
+        match ran {
+            Ok(Ran::WouldBlock(wait)) => {
+                if let Some(retry_at) = wait.retry_at {
+                    self.shards[at].waiters.retry(retry_at, name.clone());
+                }
+                return false;
+            }
+            Ok(Ran::Replied) => {}
+            Err(error) => out.error(&error),
+        }
+        if let Some(wake) = taken.end() {
+            self.shards[0].served.push((wake, reply));
+        }
+        self.unblock(waiter.client);
+        true
+    }
+}

@@ -1,0 +1,254 @@
+//! Blocked readers: who waits on which key, in arrival order, and who may answer them.
+//!
+//! A reader that waits on keys of several shards stands in each of them with one [`WaitCell`].
+//! A shard that may serve it takes the cell, runs its command, and either answers or gives the
+//! cell back; time-out, CLIENT UNBLOCK and disconnect end the same cell. Whoever finds it ended
+//! does nothing.
+//!
+//! On one key the readers of one group stand in a queue of their own: when the first finds
+//! nothing new, nobody behind it can, so serving one costs the same with 10 or 10,000 behind it.
+
+use crate::command::{OwnedRequest, Protocol};
+use crate::keyspace::KeyName;
+use crate::persist::Position;
+use crate::stream::UnixMs;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
+
+/// What ends a wait from within.
+#[derive(Debug)]
+pub struct Served {
+    /// The reply, in the reader's protocol.
+    pub reply: Vec<u8>,
+    /// The reply may leave when the log has come this far.
+    pub position: Position,
+}
+
+/// What ends a wait.
+#[derive(Debug)]
+pub enum Woken {
+    /// Entries came, or the wait has become vain.
+    Served(Served),
+    /// CLIENT UNBLOCK … TIMEOUT.
+    TimedOut,
+    /// CLIENT UNBLOCK … ERROR.
+    Unblocked,
+}
+
+const WAITING: u8 = 0;
+const TAKEN: u8 = 1;
+const ENDED: u8 = 2;
+
+/// The one right to end a wait.
+#[derive(Debug)]
+pub struct WaitCell {
+    state: AtomicU8,
+    wake: Mutex<Option<oneshot::Sender<Woken>>>,
+}
+
+impl WaitCell {
+    /// A wait, and where its end arrives.
+    pub fn new() -> (Arc<WaitCell>, oneshot::Receiver<Woken>) {
+        let (wake, woken) = oneshot::channel();
+        let cell = WaitCell { state: AtomicU8::new(WAITING), wake: Mutex::new(Some(wake)) };
+        (Arc::new(cell), woken)
+    }
+
+    /// Ends the wait; true if it had not ended before. If a shard is trying to serve it at this
+    /// moment, waits for the result: that is a command's run time at most.
+    pub fn end(&self) -> bool {
+        self.leave_waiting(ENDED)
+    }
+
+    /// Ends the wait and says why; true if it had not ended before.
+    pub fn wake(&self, woken: Woken) -> bool {
+        let ended = self.end();
+        if ended && let Some(wake) = self.take_wake() {
+            // The reader may be gone; then nobody needs to know.
+            drop(wake.send(woken));
+        }
+        ended
+    }
+
+    fn leave_waiting(&self, to: u8) -> bool {
+        loop {
+            let exchanged =
+                self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire);
+            match exchanged {
+                Ok(_) => return true,
+                Err(ENDED) => return false,
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    fn take_wake(&self) -> Option<oneshot::Sender<Woken>> {
+        self.wake.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A wait that this shard has taken; given back when dropped.
+pub(super) struct Taken<'a> {
+    cell: &'a WaitCell,
+    to: u8,
+}
+
+impl Taken<'_> {
+    /// Ends the wait.
+    pub(super) fn end(mut self) -> Option<oneshot::Sender<Woken>> {
+        self.to = ENDED;
+        self.cell.take_wake()
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.cell.state.store(self.to, Ordering::Release);
+    }
+}
+
+/// A blocked reader.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// The client; it waits at most once at a time.
+    pub(super) client: u64,
+    /// The right to end the wait.
+    pub(super) cell: Arc<WaitCell>,
+    /// The client's database.
+    pub(super) db: u8,
+    /// The client's protocol.
+    pub(super) protocol: Protocol,
+    /// All keys of the command, each once, also those of other shards.
+    pub(super) keys: Vec<Box<[u8]>>,
+    /// The group, if it reads for one.
+    pub(super) group: Option<Box<[u8]>>,
+    /// Whether it also takes pending entries (XREADGROUP CLAIM).
+    pub(super) claims: bool,
+    /// What to run again.
+    pub(super) request: OwnedRequest,
+}
+
+impl Waiter {
+    /// Takes the wait to try to serve it; `None` if it has ended.
+    pub(super) fn take(&self) -> Option<Taken<'_>> {
+        let taken = self.cell.leave_waiting(TAKEN);
+        taken.then_some(Taken { cell: &self.cell, to: WAITING })
+    }
+}
+
+type Queue = BTreeMap<u64, Arc<Waiter>>;
+
+/// Those who wait on one key, by their tickets, which are handed out in arrival order.
+#[derive(Debug, Default)]
+pub(super) struct KeyQueue {
+    /// Readers without a group.
+    pub(super) readers: Queue,
+    /// Readers of each group.
+    pub(super) groups: BTreeMap<Box<[u8]>, Queue>,
+}
+
+impl KeyQueue {
+    fn is_empty(&self) -> bool {
+        self.readers.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// The blocked readers of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    next_ticket: u64,
+    by_key: HashMap<KeyName, KeyQueue>,
+    by_client: HashMap<u64, (u64, Arc<Waiter>)>,
+    /// When to look at a key again although nothing happened.
+    retries: BTreeSet<(UnixMs, KeyName)>,
+}
+
+impl Waiters {
+    /// Registers a reader on these of its keys, which are this shard's.
+    pub(super) fn add(&mut self, waiter: &Arc<Waiter>, retry_at: Option<UnixMs>, keys: &[&[u8]]) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.by_client.insert(waiter.client, (ticket, waiter.clone()));
+        for key in keys {
+            let name: KeyName = (waiter.db, (*key).into());
+            if let Some(at) = retry_at {
+                self.retries.insert((at, name.clone()));
+            }
+            let queue = self.by_key.entry(name).or_default();
+            let queue = match &waiter.group {
+                None => &mut queue.readers,
+                Some(group) => queue.groups.entry(group.clone()).or_default(),
+            };
+            queue.insert(ticket, waiter.clone());
+        }
+    }
+
+    /// Looks again at the readers of a key at this time.
+    pub(super) fn retry(&mut self, at: UnixMs, name: KeyName) {
+        self.retries.insert((at, name));
+    }
+
+    /// When to look next.
+    pub(super) fn next_retry(&self) -> Option<UnixMs> {
+        self.retries.first().map(|(at, _)| *at)
+    }
+
+    /// A key to look at again now.
+    pub(super) fn pop_retry(&mut self, now: UnixMs) -> Option<KeyName> {
+        let (at, _) = self.retries.first()?;
+        if *at > now {
+            return None;
+        }
+        self.retries.pop_first().map(|(_, name)| name)
+    }
+
+    /// Takes a client's registrations back; returns its waiter if there was one.
+    pub(super) fn remove(&mut self, client: u64) -> Option<Arc<Waiter>> {
+        let (ticket, waiter) = self.by_client.remove(&client)?;
+        for key in &waiter.keys {
+            let name: KeyName = (waiter.db, key.clone());
+            let Some(queue) = self.by_key.get_mut(&name) else { continue };
+            match &waiter.group {
+                None => drop(queue.readers.remove(&ticket)),
+                Some(group) => {
+                    if let Some(members) = queue.groups.get_mut(group) {
+                        members.remove(&ticket);
+                        if members.is_empty() {
+                            queue.groups.remove(group);
+                        }
+                    }
+                }
+            }
+            if queue.is_empty() {
+                self.by_key.remove(&name);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Takes the queue of a key, to walk it; [`Waiters::put_back`] takes what is left.
+    pub(super) fn take_queue(&mut self, name: &KeyName) -> Option<KeyQueue> {
+        self.by_key.remove(name)
+    }
+
+    /// Puts a queue back.
+    pub(super) fn put_back(&mut self, name: KeyName, mut queue: KeyQueue) {
+        queue.groups.retain(|_, members| !members.is_empty());
+        if !queue.is_empty() {
+            self.by_key.insert(name, queue);
+        }
+    }
+
+    /// How many clients wait.
+    pub(super) fn clients(&self) -> usize {
+        self.by_client.len()
+    }
+
+    /// How many keys are waited on, and how many of them by readers of a group.
+    pub(super) fn keys(&self) -> (usize, usize) {
+        let of_groups = self.by_key.values().filter(|queue| !queue.groups.is_empty());
+        (self.by_key.len(), of_groups.count())
+    }
+}
