@@ -1,18 +1,24 @@
 //! Typed commands on keys: each a struct with `parse` and `run`, in that order.
 //!
 //! [`run`] leads from a row of the table to its struct. A command is parsed when it runs, also
-//! inside EXEC. Commands of the connection and of the whole database run where those live
-//! (`server/client.rs`, `db/admin.rs`).
+//! inside EXEC. Those of a whole database run here with the keyspaces of all shards in hand;
+//! commands of the connection and of the server run where those live (`server/client.rs`,
+//! `db/admin.rs`).
 
 pub mod args;
 pub mod claim;
 pub mod consume;
 pub mod docs;
+pub mod expire;
 pub mod inspect;
+pub mod keys;
+pub mod object;
 pub mod read;
 pub mod readgroup;
 mod reading;
 pub mod reply;
+pub mod scan;
+pub mod strings;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -53,7 +59,7 @@ pub fn run(
     txn: &mut Txn<'_, '_>,
     out: &mut Out<'_>,
 ) -> Result<Ran, CommandError> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other commands follow below")]
     match name {
         Name::XAck => typed::<consume::XAck<'_>>(request, txn, out),
         Name::XAckDel => typed::<consume::XAckDel<'_>>(request, txn, out),
@@ -81,6 +87,59 @@ pub fn run(
         Name::XRevRange => typed::<read::XRevRange<'_>>(request, txn, out),
         Name::XSetId => typed::<write::XSetId<'_>>(request, txn, out),
         Name::XTrim => typed::<write::XTrim<'_>>(request, txn, out),
+        _ => run_on_any_type(name, request, txn, out),
+    }
+}
+
+/// [`run`] for commands on keys of any type, on whole databases, and on strings.
+fn run_on_any_type(
+    name: Name,
+    request: &Request<'_>,
+    txn: &mut Txn<'_, '_>,
+    out: &mut Out<'_>,
+) -> Result<Ran, CommandError> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
+    match name {
+        Name::Copy => typed::<keys::Copy<'_>>(request, txn, out),
+        Name::Del | Name::Unlink => typed::<keys::Del<'_>>(request, txn, out),
+        Name::Dump => typed::<keys::Dump<'_>>(request, txn, out),
+        Name::Exists => typed::<keys::Exists<'_>>(request, txn, out),
+        Name::Expire | Name::ExpireAt | Name::PExpire | Name::PExpireAt => {
+            typed::<expire::Expire<'_>>(request, txn, out)
+        }
+        Name::ExpireTime | Name::PExpireTime | Name::PTtl | Name::Ttl => {
+            typed::<expire::Ttl<'_>>(request, txn, out)
+        }
+        Name::MemoryUsage => typed::<object::MemoryUsage<'_>>(request, txn, out),
+        Name::Move => typed::<keys::Move<'_>>(request, txn, out),
+        Name::ObjectEncoding => typed::<object::ObjectEncoding<'_>>(request, txn, out),
+        Name::ObjectFreq => typed::<object::ObjectFreq<'_>>(request, txn, out),
+        Name::ObjectIdleTime => typed::<object::ObjectIdleTime<'_>>(request, txn, out),
+        Name::ObjectRefCount => typed::<object::ObjectRefCount<'_>>(request, txn, out),
+        Name::Persist => typed::<expire::Persist<'_>>(request, txn, out),
+        Name::Rename | Name::RenameNx => typed::<keys::Rename<'_>>(request, txn, out),
+        Name::Restore => typed::<keys::Restore<'_>>(request, txn, out),
+        Name::Touch => typed::<keys::Touch<'_>>(request, txn, out),
+        Name::Type => typed::<keys::Type<'_>>(request, txn, out),
+        Name::DbSize => typed::<scan::DbSize>(request, txn, out),
+        Name::FlushAll | Name::FlushDb => typed::<scan::Flush>(request, txn, out),
+        Name::Keys => typed::<scan::Keys<'_>>(request, txn, out),
+        Name::RandomKey => typed::<scan::RandomKey>(request, txn, out),
+        Name::Scan => typed::<scan::Scan<'_>>(request, txn, out),
+        Name::SwapDb => typed::<scan::SwapDb>(request, txn, out),
+        Name::Append => typed::<strings::Append<'_>>(request, txn, out),
+        Name::Decr | Name::DecrBy | Name::Incr | Name::IncrBy => {
+            typed::<strings::IncrBy<'_>>(request, txn, out)
+        }
+        Name::Get => typed::<strings::Get<'_>>(request, txn, out),
+        Name::GetDel => typed::<strings::GetDel<'_>>(request, txn, out),
+        Name::GetEx => typed::<strings::GetEx<'_>>(request, txn, out),
+        Name::GetSet | Name::PSetEx | Name::Set | Name::SetEx | Name::SetNx => {
+            typed::<strings::Set<'_>>(request, txn, out)
+        }
+        Name::MGet => typed::<strings::MGet<'_>>(request, txn, out),
+        Name::MSet | Name::MSetNx => typed::<strings::MSet<'_>>(request, txn, out),
+        Name::StrLen => typed::<strings::StrLen<'_>>(request, txn, out),
         _ => unreachable!("{} does not run on a shard", name.full_name()),
     }
 }

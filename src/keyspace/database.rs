@@ -20,6 +20,8 @@ pub struct Slot {
     /// The value.
     pub value: Value,
     expire_at: Option<NonZeroU64>,
+    /// When it was last used, in Unix seconds; 0 if that is not known. No state: it is not logged.
+    accessed_s: u32,
 }
 
 impl Slot {
@@ -27,6 +29,16 @@ impl Slot {
     pub fn expire_at(&self) -> Option<UnixMs> {
         self.expire_at.map(|at| UnixMs(at.get() - 1))
     }
+
+    /// For how many seconds the key has not been used.
+    pub fn idle_s(&self, now: UnixMs) -> u32 {
+        seconds(now).saturating_sub(self.accessed_s)
+    }
+}
+
+/// A time in Unix seconds, which fit until the year 2106.
+fn seconds(at: UnixMs) -> u32 {
+    u32::try_from(at.0 / 1000).unwrap_or(u32::MAX)
 }
 
 /// The keys of one database in one shard.
@@ -61,7 +73,9 @@ impl Database {
 
     /// One more than the greatest place.
     pub fn places(&self) -> usize {
-        self.pieces.len() * PIECE
+        // Only the last piece is not full.
+        let full = self.pieces.len().saturating_sub(1);
+        full * PIECE + self.pieces.last().map_or(0, Vec::len)
     }
 
     /// The slot at a place, if it is taken.
@@ -121,6 +135,14 @@ impl Database {
         &mut self.slot_mut(place).value
     }
 
+    /// The key at a place is used now; if not `touch`, that is noted only if nothing is known.
+    pub(super) fn access(&mut self, place: u32, now: UnixMs, touch: bool) {
+        let slot = self.slot_mut(place);
+        if touch || slot.accessed_s == 0 {
+            slot.accessed_s = seconds(now);
+        }
+    }
+
     fn slot_mut(&mut self, place: u32) -> &mut Slot {
         let place = place as usize;
         let slot = &mut self.pieces[place / PIECE][place % PIECE];
@@ -135,7 +157,7 @@ impl Database {
         value: Value,
         rehash: impl Fn(&[u8]) -> u64,
     ) -> u32 {
-        let slot = Slot { key: key.into(), value, expire_at: None };
+        let slot = Slot { key: key.into(), value, expire_at: None, accessed_s: 0 };
         let place = self.free.pop().unwrap_or_else(|| self.new_place());
         self.pieces[place as usize / PIECE][place as usize % PIECE] = Some(slot);
         self.len += 1;

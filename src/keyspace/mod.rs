@@ -301,7 +301,7 @@ impl<'t, 's> Spaces<'t, 's> {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Keyspace> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Keyspace> + Clone + '_ {
         self.list.iter().map(|space| &**space)
     }
 

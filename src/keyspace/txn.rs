@@ -70,6 +70,8 @@ pub struct Txn<'t, 's> {
     pub db: u8,
     /// Whether look-ups count as hits and misses.
     pub counts_lookups: bool,
+    /// Whether look-ups leave alone when their key was last used, as CLIENT NO-TOUCH asks.
+    pub no_touch: bool,
 }
 
 impl<'t, 's> Txn<'t, 's> {
@@ -81,7 +83,7 @@ impl<'t, 's> Txn<'t, 's> {
         rules: &'t Rules,
         now: UnixMs,
     ) -> Self {
-        Txn { spaces, log, events, rules, now, db: 0, counts_lookups: false }
+        Txn { spaces, log, events, rules, now, db: 0, counts_lookups: false, no_touch: false }
     }
 
     /// The keyspaces in hand.
@@ -101,6 +103,15 @@ impl<'t, 's> Txn<'t, 's> {
 
     /// Looks up a key of another database.
     pub fn key_in<'a>(&mut self, db: u8, name: &'a [u8]) -> Key<'a> {
+        self.look_up(db, name, !self.no_touch)
+    }
+
+    /// [`Txn::key`] for a command that asks about the key and does not use it.
+    pub fn peek<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
+        self.look_up(self.db, name, false)
+    }
+
+    fn look_up<'a>(&mut self, db: u8, name: &'a [u8], touch: bool) -> Key<'a> {
         let space = self.spaces.index_of(name);
         let hash = self.spaces.at(space).hash(name);
         let place = self.spaces.at(space).database(db).find(hash, name);
@@ -108,10 +119,16 @@ impl<'t, 's> Txn<'t, 's> {
         if self.expiry(&key).is_some_and(|at| at <= self.now) {
             self.expire_now(&mut key);
         }
+        if let Some(place) = key.place {
+            self.spaces.at_mut(space).database_mut(db).access(place, self.now, touch);
+        }
         if self.counts_lookups {
             let space = self.spaces.at_mut(space);
             space.hits += u64::from(key.exists());
             space.misses += u64::from(!key.exists());
+            if !key.exists() {
+                self.event(NotifyFlags::KEY_MISS, "keymiss", &key);
+            }
         }
         key
     }
@@ -119,7 +136,8 @@ impl<'t, 's> Txn<'t, 's> {
     /// Removes keys that are due, at most `max` in each keyspace; true if more may be due.
     pub fn expire_due(&mut self, max: usize) -> bool {
         let mut more = false;
-        for index in 0..self.spaces.iter().count() {
+        let spaces = self.spaces.iter().len();
+        for index in 0..spaces {
             for db in 0..super::DATABASES {
                 for n in 0.. {
                     let space = self.spaces.at_mut(index);
@@ -186,6 +204,18 @@ impl<'t, 's> Txn<'t, 's> {
         self.spaces.at(key.space).database(key.db).slot(key.place?).expire_at()
     }
 
+    /// For how many seconds a key has not been used.
+    pub fn idle_s(&self, key: &Key<'_>) -> Option<u32> {
+        Some(self.spaces.at(key.space).database(key.db).slot(key.place?).idle_s(self.now))
+    }
+
+    /// Says when a key that exists was last used.
+    pub fn set_accessed(&mut self, key: &Key<'_>, at: UnixMs) {
+        if let Some(place) = key.place {
+            self.spaces.at_mut(key.space).database_mut(key.db).access(place, at, true);
+        }
+    }
+
     /// Commits a change of the key's stream, which exists.
     pub fn effect(&mut self, key: &mut Key<'_>, effect: Effect<'_>) {
         self.commit(key, Action::Effect(effect), true);
@@ -201,19 +231,25 @@ impl<'t, 's> Txn<'t, 's> {
     pub fn create_stream(&mut self, key: &mut Key<'_>) {
         let (idmp_duration_s, idmp_maxsize) = (self.rules.idmp_duration_s, self.rules.idmp_maxsize);
         self.commit(key, Action::Create { idmp_duration_s, idmp_maxsize }, true);
+        self.set_accessed(key, self.now);
         self.event(NotifyFlags::NEW, "new", key);
     }
 
-    /// Gives a key a string.
+    /// Gives a key a string, in the place of what it held.
     pub fn set_string(&mut self, key: &mut Key<'_>, value: &[u8], expire_at: Option<UnixMs>) {
         let fresh = !key.exists();
-        self.commit(key, Action::SetString { value, expire_at }, true);
+        self.put_string(key, value, expire_at);
         if fresh {
             self.event(NotifyFlags::NEW, "new", key);
         }
     }
 
-    /// Gives a key a stream.
+    /// Gives a key a string, as a new key: the caller notes the event.
+    pub fn put_string(&mut self, key: &mut Key<'_>, value: &[u8], expire_at: Option<UnixMs>) {
+        self.commit(key, Action::SetString { value, expire_at }, true);
+    }
+
+    /// Gives a key a stream, as a new key: the caller notes the event.
     pub fn put(&mut self, key: &mut Key<'_>, image: &Image, expire_at: Option<UnixMs>) {
         self.commit(key, Action::Put { image, expire_at }, true);
     }
@@ -228,13 +264,13 @@ impl<'t, 's> Txn<'t, 's> {
         self.commit(key, Action::Expire { expire_at }, true);
     }
 
-    /// Moves the value of a key that exists to another key.
+    /// Moves the value of a key that exists to another key, whatever that held.
     pub fn rename(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
         self.commit(from, Action::Move { db: to.db, key: to.name }, true);
         self.find_again(to);
     }
 
-    /// Copies the value of a key that exists to another key.
+    /// Copies the value of a key that exists to another key, whatever that held.
     pub fn copy(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
         self.commit(from, Action::Copy { db: to.db, key: to.name }, true);
         self.find_again(to);
@@ -258,6 +294,14 @@ impl<'t, 's> Txn<'t, 's> {
         }
     }
 
+    /// Notes that the key's value has replaced one of the type `before`.
+    pub fn event_overwritten(&mut self, key: &Key<'_>, before: &'static str) {
+        self.event(NotifyFlags::OVERWRITTEN, "overwritten", key);
+        if self.value(key).is_some_and(|value| value.type_name() != before) {
+            self.event(NotifyFlags::TYPE_CHANGED, "type_changed", key);
+        }
+    }
+
     /// Counts changes as `rdb_changes_since_last_save` does.
     pub fn count_changes(&mut self, n: u64) {
         self.spaces.at_mut(0).changes += n;
@@ -270,9 +314,12 @@ impl<'t, 's> Txn<'t, 's> {
         self.count_changes(1);
     }
 
-    fn find_again(&self, key: &mut Key<'_>) {
-        let space: &Keyspace = self.spaces.at(key.space);
+    fn find_again(&mut self, key: &mut Key<'_>) {
+        let space: &mut Keyspace = self.spaces.at_mut(key.space);
         key.place = space.database(key.db).find(key.hash, key.name);
+        if let Some(place) = key.place {
+            space.database_mut(key.db).access(place, self.now, false);
+        }
     }
 
     fn commit(&mut self, key: &mut Key<'_>, action: Action<'_>, urgent: bool) {

@@ -1,0 +1,190 @@
+//! What a key's value is made of: OBJECT and MEMORY USAGE. Neither counts as use of the key.
+
+use super::args::{Request, strict_integer};
+use super::reply::Out;
+use super::{KeyCommand, Ran};
+use crate::error::CommandError;
+use crate::keyspace::{Slot, Txn, Value};
+use crate::stream::Stream;
+
+/// `OBJECT ENCODING key`
+///
+/// Answers `stream`; for a string `int`, `embstr` (at most 44 bytes) or `raw`; or null. Redis 8.10.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectEncoding<'a> {
+    key: &'a [u8],
+}
+
+impl<'a> KeyCommand<'a> for ObjectEncoding<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        Ok(ObjectEncoding { key: request.arg(2) })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        /// The longest string that Redis keeps beside its header, in bytes.
+        const EMBEDDED_MAX: usize = 44;
+        let key = txn.peek(self.key);
+        match txn.value(&key) {
+            None => out.null(),
+            Some(Value::Stream(_)) => out.bulk(b"stream"),
+            Some(Value::String(string)) if strict_integer(string).is_some() => out.bulk(b"int"),
+            Some(Value::String(string)) if string.len() <= EMBEDDED_MAX => out.bulk(b"embstr"),
+            Some(Value::String(_)) => out.bulk(b"raw"),
+        }
+        Ok(Ran::Replied)
+    }
+}
+
+/// `OBJECT REFCOUNT key`
+///
+/// Answers 1, or null if there is no key. Redis 8.10.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectRefCount<'a> {
+    key: &'a [u8],
+}
+
+impl<'a> KeyCommand<'a> for ObjectRefCount<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        Ok(ObjectRefCount { key: request.arg(2) })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        if txn.peek(self.key).exists() {
+            out.integer(1);
+        } else {
+            out.null();
+        }
+        Ok(Ran::Replied)
+    }
+}
+
+/// `OBJECT IDLETIME key`
+///
+/// Answers for how many seconds the key has not been used, or null. After a start that counts from
+/// when the key was first asked for. Redis 8.10.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectIdleTime<'a> {
+    key: &'a [u8],
+}
+
+impl<'a> KeyCommand<'a> for ObjectIdleTime<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        Ok(ObjectIdleTime { key: request.arg(2) })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        let key = txn.peek(self.key);
+        match txn.idle_s(&key) {
+            Some(idle_s) => out.integer(i64::from(idle_s)),
+            None => out.null(),
+        }
+        Ok(Ran::Replied)
+    }
+}
+
+/// `OBJECT FREQ key`
+///
+/// Refused, for how often keys are used is not tracked; null if there is no key. Redis 8.10.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectFreq<'a> {
+    key: &'a [u8],
+}
+
+impl<'a> KeyCommand<'a> for ObjectFreq<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        Ok(ObjectFreq { key: request.arg(2) })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        if txn.peek(self.key).exists() {
+            return Err(CommandError::Fixed(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
+                 Please note that when switching between policies at runtime LRU and LFU data \
+                 will take some time to adjust.",
+            ));
+        }
+        out.null();
+        Ok(Ran::Replied)
+    }
+}
+
+/// `MEMORY USAGE key [SAMPLES count]`
+///
+/// Answers how many bytes the key, its value, and its slot take, or null. Nothing is estimated
+/// from samples, so SAMPLES has no effect. Redis 8.10.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryUsage<'a> {
+    key: &'a [u8],
+}
+
+impl<'a> KeyCommand<'a> for MemoryUsage<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        let mut args = request.args(3);
+        while args.remaining() > 0 {
+            if args.remaining() == 1 || !args.take_word("SAMPLES") || args.integer()? < 0 {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(MemoryUsage { key: request.arg(2) })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        let key = txn.peek(self.key);
+        let value_bytes = match txn.value(&key) {
+            // What stands in the slot itself is counted with the slot.
+            Some(Value::Stream(stream)) => stream.memory_bytes() - size_of::<Stream>(),
+            Some(Value::String(string)) => string.len(),
+            None => {
+                out.null();
+                return Ok(Ran::Replied);
+            }
+        };
+        out.count(size_of::<Slot>() + self.key.len() + value_bytes);
+        Ok(Ran::Replied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::world;
+
+    #[test]
+    fn encodings_are_those_of_redis() {
+        let mut world = world();
+        world.run("XADD s 1-1 f v");
+        world.run(&format!("MSET i -12 e {} r {} z 012", "x".repeat(44), "x".repeat(45)));
+        let encodings =
+            [("s", "stream"), ("i", "int"), ("e", "embstr"), ("r", "raw"), ("z", "embstr")];
+        for (key, encoding) in encodings {
+            assert_eq!(world.show(&format!("OBJECT ENCODING {key}")), encoding);
+            assert_eq!(world.show(&format!("OBJECT REFCOUNT {key}")), "1");
+            assert!(world.show(&format!("OBJECT FREQ {key}")).starts_with("-ERR An LFU maxmemory"));
+            let bytes: usize =
+                world.show(&format!("MEMORY USAGE {key} SAMPLES 0")).parse().unwrap();
+            assert!((40..1000).contains(&bytes));
+        }
+        for command in ["ENCODING", "REFCOUNT", "IDLETIME", "FREQ"] {
+            assert_eq!(world.show(&format!("OBJECT {command} nosuch")), "nil");
+        }
+        assert_eq!(world.show("MEMORY USAGE nosuch"), "nil");
+        for options in ["FOO", "SAMPLES", "SAMPLES -1", "FOO 1"] {
+            assert_eq!(world.show(&format!("MEMORY USAGE s {options}")), "-ERR syntax error");
+        }
+    }
+
+    #[test]
+    fn asking_about_a_key_is_not_use_of_it() {
+        let mut world = world();
+        world.run("XADD s 1-1 f v");
+        world.now.0 += 5000;
+        for command in ["TYPE s", "TTL s", "EXISTS s", "OBJECT ENCODING s", "MEMORY USAGE s"] {
+            world.run(command);
+            assert_eq!(world.show("OBJECT IDLETIME s"), "5", "{command}");
+        }
+        world.run("TOUCH s");
+        assert_eq!(world.show("OBJECT IDLETIME s"), "0");
+        world.now.0 += 3000;
+        world.run("XADD s 1-2 f v");
+        assert_eq!(world.show("OBJECT IDLETIME s"), "0");
+    }
+}
