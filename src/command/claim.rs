@@ -544,3 +544,127 @@ fn gone_at_most(stream: &Stream) -> EntryId {
         None => EntryId::MAX,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::{World, world};
+    use crate::stream::UnixMs;
+
+    /// Entries 1 to `n`, all pending for the consumer `a` since the time 1000; now it is 2000.
+    fn pending(n: u64) -> World {
+        let mut world = world();
+        for id in 1..=n {
+            world.show(&format!("XADD s {id}-0 f v"));
+        }
+        world.show("XGROUP CREATE s g 0");
+        world.show("XREADGROUP GROUP g a STREAMS s >");
+        world.now = UnixMs(2000);
+        world.changes();
+        world.events();
+        world
+    }
+
+    #[test]
+    fn xpending_sums_up_and_lists() {
+        let mut world = pending(4);
+        world.show("XCLAIM s g b 0 2-0 4-0");
+        world.show("XNACK s g SILENT IDS 1 3-0");
+        for (request, reply) in [
+            ("XPENDING s g", "[4, 1-0, 4-0, [[a, 1], [b, 2]]]"),
+            ("XPENDING s g - + 2", "[[1-0, a, 1000, 1], [2-0, b, 0, 2]]"),
+            ("XPENDING s g (1 (4 9", "[[2-0, b, 0, 2], [3-0, , -1, 0], [4-0, b, 0, 2]]"),
+            ("XPENDING s g (1-0 (4-0 9 b", "[[2-0, b, 0, 2]]"),
+            ("XPENDING s g - + 9 b", "[[2-0, b, 0, 2], [4-0, b, 0, 2]]"),
+            ("XPENDING s g IDLE 1 - + 9", "[[1-0, a, 1000, 1], [3-0, , -1, 0]]"),
+            ("XPENDING s g IDLE 1 - + 9 a", "[[1-0, a, 1000, 1]]"),
+            ("XPENDING s g IDLE 1 - + 9 b", "[]"),
+            ("XPENDING s g IDLE 1001 - 2 9", "[]"),
+            ("XPENDING s g - + 0", "[]"),
+            ("XPENDING s g - + 9 nobody", "[]"),
+            ("XPENDING s g - +", "-ERR syntax error"),
+            ("XPENDING s g IDLE 1 - +", "-ERR syntax error"),
+            ("XPENDING s g IDLE x - +", "-ERR value is not an integer or out of range"),
+            ("XPENDING s none", "-NOGROUP No such key 's' or consumer group 'none'"),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+        world.show("XGROUP CREATE s empty 0");
+        assert_eq!(world.run("XPENDING s empty"), "*4\r\n:0\r\n$-1\r\n$-1\r\n*-1\r\n");
+    }
+
+    #[test]
+    fn xclaim_takes_what_is_idle_and_drops_what_is_gone() {
+        let mut world = pending(3);
+        world.show("XDEL s 2-0");
+        world.changes();
+        world.events();
+        assert_eq!(world.show("XCLAIM s g b 1001 1-0 2-0 3-0"), "[]");
+        assert_eq!((world.changes(), world.events()), (2, vec!["xgroup-createconsumer s".into()]));
+        assert_eq!(world.show("XCLAIM s g b 1000 1-0 1-0 JUSTID IDLE 30"), "[1-0]");
+        assert_eq!(world.changes(), 1);
+        assert_eq!(world.show("XPENDING s g - + 9"), "[[1-0, b, 30, 1], [3-0, a, 1000, 1]]");
+        assert_eq!(world.show("XCLAIM s g b 0 3-0 RETRYCOUNT 7 TIME 9000"), "[[3-0, [f, v]]]");
+        world.show("XACK s g 1-0");
+        world.changes();
+        assert_eq!(world.show("XCLAIM s g b 0 1-0"), "[]");
+        assert_eq!(world.show("XCLAIM s g b 0 1-0 FORCE LASTID 9-9"), "[[1-0, [f, v]]]");
+        assert_eq!(world.show("XPENDING s g - + 9"), "[[1-0, b, 0, 2], [3-0, b, 0, 7]]");
+        assert_eq!(world.changes(), 1);
+        assert_eq!(world.show("XCLAIM s g b 0 LASTID 10-0 8-8"), {
+            "-ERR Unrecognized XCLAIM option '8-8'"
+        });
+        assert_eq!(world.show("XCLAIM s g b 0 8-8 LASTID 10-0"), "[]");
+        assert_eq!(world.changes(), 1);
+        for (request, reply) in [
+            ("XCLAIM s g b x 1-0", "-ERR Invalid min-idle-time argument for XCLAIM"),
+            ("XCLAIM s g b 0 1-0 IDLE x", "-ERR Invalid IDLE option argument for XCLAIM"),
+            ("XCLAIM s g b 0 1-0 IDLE", "-ERR Unrecognized XCLAIM option 'IDLE'"),
+            ("XCLAIM s no b x 1-0", "-NOGROUP No such key 's' or consumer group 'no'"),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn xautoclaim_walks_on_and_counts_what_is_gone() {
+        let mut world = pending(3);
+        world.show("XDEL s 1-0 2-0");
+        assert_eq!(world.show("XAUTOCLAIM s g b 0 0 COUNT 1"), "[2-0, [], [1-0]]");
+        assert_eq!(world.show("XAUTOCLAIM s g b 0 2-0 COUNT 1"), "[3-0, [], [2-0]]");
+        assert_eq!(world.show("XAUTOCLAIM s g b 0 - COUNT 1 JUSTID"), "[0-0, [3-0], []]");
+        assert_eq!(world.show("XAUTOCLAIM s g b 0 (3-0"), "[0-0, [], []]");
+        assert_eq!(world.show("XPENDING s g - + 9"), "[[3-0, b, 0, 1]]");
+        for (request, reply) in [
+            ("XAUTOCLAIM s g b x 0", "-ERR Invalid min-idle-time argument for XAUTOCLAIM"),
+            ("XAUTOCLAIM s g b 0 0 COUNT 0", "-ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g b 0 0 COUNT 576460752303423488", "-ERR COUNT must be > 0"),
+            ("XAUTOCLAIM s g b 0 0 COUNT", "-ERR syntax error"),
+            ("XAUTOCLAIM s no b 0 0", "-NOGROUP No such key 's' or consumer group 'no'"),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn xautoclaim_looks_at_ten_times_count() {
+        for (trimmed, at) in [(false, 25), (false, 20), (false, 21), (true, 25), (true, 21)] {
+            let mut world = pending(30);
+            let others = (1..=30).filter(|id| *id != at).map(|id| format!("{id}-0"));
+            let others = others.collect::<Vec<_>>().join(" ");
+            world.show(&format!("XCLAIM s g a 0 {others} JUSTID"));
+            if trimmed {
+                world.show("XADD s 31-0 f v");
+                world.show("XDEL s 31-0");
+            }
+            let reply = world.show("XAUTOCLAIM s g b 500 - COUNT 2 JUSTID");
+            let found = at <= 20;
+            let taken = if found { format!("{at}-0") } else { String::new() };
+            assert_eq!(reply, format!("[21-0, [{taken}], []]"), "{trimmed} {at}");
+            let reply = world.show("XAUTOCLAIM s g b 500 11 COUNT 2 JUSTID");
+            let taken = if found { String::new() } else { format!("{at}-0") };
+            assert_eq!(reply, format!("[0-0, [{taken}], []]"), "{trimmed} {at}");
+        }
+    }
+}

@@ -285,3 +285,83 @@ impl<'a> KeyCommand<'a> for XInfoConsumers<'a> {
         Ok(Ran::Replied)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::reply::Protocol;
+    use crate::command::testing::{World, world};
+    use crate::stream::UnixMs;
+
+    fn sample() -> World {
+        let mut world = world();
+        world.show("XADD s IDMP p i * f v");
+        world.show("XADD s 2000-1 f w");
+        world.show("XGROUP CREATE s g 0");
+        world.show("XREADGROUP GROUP g c COUNT 1 STREAMS s >");
+        world.show("XGROUP CREATECONSUMER s g a");
+        world.now = UnixMs(1700);
+        world
+    }
+
+    #[test]
+    fn a_stream_is_described() {
+        let mut world = sample();
+        assert_eq!(
+            world.show("XINFO STREAM s"),
+            "[length, 2, radix-tree-keys, 1, radix-tree-nodes, 2, last-generated-id, 2000-1, \
+             max-deleted-entry-id, 0-0, entries-added, 2, recorded-first-entry-id, 1000-0, \
+             idmp-duration, 100, idmp-maxsize, 100, pids-tracked, 1, iids-tracked, 1, iids-added, \
+             1, iids-duplicates, 0, groups, 1, first-entry, [1000-0, [f, v]], last-entry, \
+             [2000-1, [f, w]]]"
+        );
+        let full = world.show("XINFO STREAM s FULL COUNT 1");
+        assert!(
+            full.ends_with(
+                "iids-duplicates, 0, entries, [[1000-0, [f, v]]], groups, [[name, g, \
+             last-delivered-id, 1000-0, entries-read, 1, lag, 1, pel-count, 1, nacked-count, 0, \
+             pending, [[1000-0, c, 1000, 1]], consumers, [[name, a, seen-time, 1000, active-time, \
+             -1, pel-count, 0, pending, []], [name, c, seen-time, 1000, active-time, 1000, \
+             pel-count, 1, pending, [[1000-0, 1000, 1]]]]]]]"
+            ),
+            "{full}"
+        );
+        world.rules.valkey = true;
+        assert!(world.run("XINFO STREAM s").starts_with("*20\r\n"));
+        assert!(world.run("XINFO STREAM s FULL").starts_with("*18\r\n"));
+        world.protocol = Protocol::Resp3;
+        assert!(world.run("XINFO STREAM s").starts_with("%10\r\n"));
+        world.rules.valkey = false;
+        assert!(world.run("XINFO STREAM s FULL COUNT 0").starts_with("%15\r\n"));
+        world.show("XTRIM s MAXLEN 0");
+        assert!(world.run("XINFO STREAM s").ends_with("last-entry\r\n_\r\n"));
+    }
+
+    #[test]
+    fn groups_and_consumers_are_described() {
+        let mut world = sample();
+        world.show("XGROUP CREATE s early 1");
+        world.show("XDEL s 1000-0");
+        assert_eq!(
+            world.show("XINFO GROUPS s"),
+            "[[name, early, consumers, 0, pending, 0, last-delivered-id, 1-0, entries-read, nil, \
+             lag, 1], [name, g, consumers, 2, pending, 1, last-delivered-id, 1000-0, \
+             entries-read, 1, lag, 1]]"
+        );
+        assert_eq!(
+            world.show("XINFO CONSUMERS s g"),
+            "[[name, a, pending, 0, idle, 700, inactive, -1], \
+             [name, c, pending, 1, idle, 700, inactive, 700]]"
+        );
+        let syntax = "-ERR unknown subcommand or wrong number of arguments for 'Stream'. Try XINFO \
+                      HELP.";
+        for (request, reply) in [
+            ("XINFO Stream s FULL COUNT", syntax),
+            ("XINFO Stream s BRIEF", syntax),
+            ("XINFO Stream none BRIEF", "-ERR no such key"),
+            ("XINFO GROUPS none", "-ERR no such key"),
+            ("XINFO CONSUMERS s x", "-NOGROUP No such consumer group 'x' for key name 's'"),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+    }
+}

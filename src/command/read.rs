@@ -229,3 +229,121 @@ impl<'a> XRead<'a> {
 
 const NEW_IN_XREAD: &str = "ERR The > ID can be specified only when calling XREADGROUP using the \
                             GROUP <group> <consumer> option.";
+
+#[cfg(test)]
+mod tests {
+    use crate::command::reply::Protocol;
+    use crate::command::testing::{BLOCKS, World, world};
+
+    fn five() -> World {
+        let mut world = world();
+        for id in 1..=5 {
+            world.show(&format!("XADD s {id}-0 f v{id}"));
+        }
+        world
+    }
+
+    #[test]
+    fn ranges_run_both_ways_within_their_bounds() {
+        let mut world = five();
+        for (request, reply) in [
+            ("XLEN s", "5"),
+            ("XLEN none", "0"),
+            ("XRANGE s - + COUNT 2", "[[1-0, [f, v1]], [2-0, [f, v2]]]"),
+            ("XRANGE s - + COUNT 9 COUNT 1", "[[1-0, [f, v1]]]"),
+            ("XRANGE s (4 +", "[[5-0, [f, v5]]]"),
+            ("XRANGE s 2 2", "[[2-0, [f, v2]]]"),
+            ("XRANGE s 3 2", "[]"),
+            ("XRANGE s - + COUNT 0", "nil"),
+            ("XRANGE s - + COUNT -7", "nil"),
+            ("XRANGE none - + COUNT 0", "[]"),
+            ("XREVRANGE s + - COUNT 2", "[[5-0, [f, v5]], [4-0, [f, v4]]]"),
+            ("XREVRANGE s (2-0 -", "[[1-0, [f, v1]]]"),
+            ("XREVRANGE s - +", "[]"),
+            ("XRANGE s x y LIMIT", "-ERR Invalid stream ID specified as stream command argument"),
+            ("XRANGE s - + LIMIT 1", "-ERR syntax error"),
+            ("XRANGE s - + COUNT", "-ERR syntax error"),
+            (
+                "XRANGE s (18446744073709551615-18446744073709551615 +",
+                "-ERR invalid start ID for the interval",
+            ),
+            ("XREVRANGE s (0-0 x", "-ERR Invalid stream ID specified as stream command argument"),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+    }
+
+    #[test]
+    fn xread_finds_newer_entries_and_the_last_one() {
+        let mut world = five();
+        world.show("XADD t 7-0 a b");
+        for (request, reply) in [
+            ("XREAD STREAMS s 3", "[[s, [[4-0, [f, v4]], [5-0, [f, v5]]]]]"),
+            ("XREAD COUNT 1 STREAMS s t 0 0", "[[s, [[1-0, [f, v1]]]], [t, [[7-0, [a, b]]]]]"),
+            ("XREAD STREAMS s t 5 6", "[[t, [[7-0, [a, b]]]]]"),
+            ("XREAD STREAMS s s + 4", "[[s, [[5-0, [f, v5]]]], [s, [[5-0, [f, v5]]]]]"),
+            ("XREAD STREAMS s none $ $", "nil"),
+            ("XREAD STREAMS none +", "nil"),
+            ("XREAD MAXCOUNT 3 COUNT 2 STREAMS s t 0 0", {
+                "[[s, [[1-0, [f, v1]], [2-0, [f, v2]]]], [t, [[7-0, [a, b]]]]]"
+            }),
+            ("XREAD MAXCOUNT 2 STREAMS s t 0 0", "[[s, [[1-0, [f, v1]], [2-0, [f, v2]]]]]"),
+            ("XREAD MAXSIZE 1 STREAMS s t 0 0", "[[s, [[1-0, [f, v1]]]]]"),
+            ("XREAD MAXCOUNT 0 STREAMS s 0", "-ERR MAXCOUNT must be a positive integer"),
+            ("XREAD MAXSIZE x STREAMS s 0", "-ERR MAXSIZE must be a positive integer"),
+            (
+                "XREAD MAXCOUNT 2 COUNT 3 STREAMS s 0",
+                "-ERR MAXCOUNT must be greater than or equal to COUNT",
+            ),
+            ("XREAD BLOCK -1 STREAMS s 0", "-ERR timeout is negative"),
+            ("XREAD BLOCK x STREAMS s 0", "-ERR timeout is not an integer or out of range"),
+            ("XREAD BLOCK 9223372036854775807 STREAMS s 0", "-ERR timeout is out of range"),
+            ("XREAD COUNT 1 s 0", "-ERR syntax error"),
+            ("XREAD NOACK STREAMS s 0", {
+                "-ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
+            }),
+            ("XREAD STREAMS s >", {
+                "-ERR The > ID can be specified only when calling XREADGROUP using the GROUP \
+                 <group> <consumer> option."
+            }),
+            ("XREAD STREAMS s t 0", {
+                "-ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' \
+                 must be specified."
+            }),
+        ] {
+            assert_eq!(world.show(request), reply, "{request}");
+        }
+        world.show("XDEL s 5-0");
+        assert_eq!(world.show("XREAD STREAMS s +"), "[[s, [[4-0, [f, v4]]]]]");
+        world.with_txn(|txn| {
+            let mut key = txn.key(b"text");
+            txn.set_string(&mut key, b"x", None);
+        });
+        assert!(world.show("XREAD STREAMS s text 0 0").starts_with("-WRONGTYPE"));
+        world.protocol = Protocol::Resp3;
+        assert_eq!(world.run("XREAD STREAMS none 0"), "_\r\n");
+        assert_eq!(
+            world.run("XREAD COUNT 1 STREAMS s 0"),
+            "%1\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nf\r\n$2\r\nv1\r\n"
+        );
+    }
+
+    #[test]
+    fn a_wait_asks_for_what_is_newer_than_now() {
+        let mut world = five();
+        assert_eq!(world.show("XREAD COUNT 1 BLOCK 70 STREAMS s none s $ $ +"), {
+            "[[s, [[5-0, [f, v5]]]]]"
+        });
+        assert_eq!(world.show("XREAD COUNT 1 BLOCK 70 STREAMS s none none $ $ +"), BLOCKS);
+        let wait = world.wait.take().unwrap();
+        assert_eq!((wait.timeout_ms, wait.retry_at, wait.keys.len()), (70, None, 3));
+        let words: Vec<_> =
+            wait.request.request().from(0).map(|word| str::from_utf8(word).unwrap()).collect();
+        assert_eq!(words.join(" "), "XREAD COUNT 1 BLOCK 70 STREAMS s none none 5-0 0-0 +");
+        world.show("XADD none 9-9 f v");
+        assert_eq!(
+            world.show(&words.join(" ")),
+            "[[none, [[9-9, [f, v]]]], [none, [[9-9, [f, v]]]]]"
+        );
+    }
+}

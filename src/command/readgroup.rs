@@ -305,3 +305,139 @@ const LAST_IN_XREADGROUP: &str = "ERR The $ ID is meaningless in the context of 
 const NEWEST_IN_XREADGROUP: &str = "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of \
      this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would \
      just return an empty result set.";
+
+#[cfg(test)]
+mod tests {
+    use crate::command::reply::Protocol;
+    use crate::command::testing::{BLOCKS, World, world};
+    use crate::stream::UnixMs;
+
+    fn three() -> World {
+        let mut world = world();
+        for id in 1..=3 {
+            world.show(&format!("XADD s {id}-0 f v{id}"));
+        }
+        world.show("XGROUP CREATE s g 0");
+        world.events();
+        world.changes();
+        world
+    }
+
+    #[test]
+    fn new_entries_become_pending_and_history_repeats_them() {
+        let mut world = three();
+        let read = "XREADGROUP GROUP g c COUNT 2 STREAMS s >";
+        assert_eq!(world.show(read), "[[s, [[1-0, [f, v1]], [2-0, [f, v2]]]]]");
+        assert_eq!(world.events(), ["xgroup-createconsumer s"]);
+        assert_eq!(world.changes(), 2);
+        world.now = UnixMs(1500);
+        assert_eq!(world.show("XPENDING s g - + 9"), "[[1-0, c, 500, 1], [2-0, c, 500, 1]]");
+        world.show("XDEL s 1-0");
+        world.changes();
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c BLOCK 0 NOACK STREAMS s 0"),
+            "[[s, [[1-0, nil], [2-0, [f, v2]]]]]"
+        );
+        assert_eq!(world.changes(), 0);
+        assert_eq!(world.show("XPENDING s g - + 9"), "[[1-0, c, 500, 1], [2-0, c, 0, 2]]");
+        assert_eq!(world.show("XREADGROUP GROUP g other STREAMS s 0"), "[[s, []]]");
+        assert_eq!(world.show("XREADGROUP GROUP g c NOACK STREAMS s >"), "[[s, [[3-0, [f, v3]]]]]");
+        assert_eq!(world.show("XREADGROUP GROUP g c STREAMS s >"), "nil");
+        assert_eq!(world.show("XPENDING s g"), "[2, 1-0, 2-0, [[c, 2]]]");
+        world.protocol = Protocol::Resp3;
+        assert_eq!(
+            world.run("XREADGROUP GROUP g c COUNT 1 STREAMS s 0"),
+            "%1\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n_\r\n"
+        );
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn a_refusal_of_one_stream_delivers_nothing() {
+        let mut world = three();
+        let group =
+            "NOGROUP No such key 'none' or consumer group 'g' in XREADGROUP with GROUP option";
+        let id = "-ERR Invalid stream ID specified as stream command argument";
+        let balance = "-ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or \
+                       '>' must be specified.";
+        for (request, reply) in [
+            ("GROUP g c STREAMS s none > >", format!("-{group}")),
+            ("GROUP g c STREAMS none s > x", format!("-{group}")),
+            ("GROUP g c STREAMS s none x >", id.to_owned()),
+            ("GROUP g c STREAMS s none >", balance.to_owned()),
+            ("COUNT 1 COUNT 1 STREAMS s >", {
+                "-ERR Missing GROUP option for XREADGROUP".to_owned()
+            }),
+            ("GROUP g c CLAIM -1 STREAMS s >", {
+                "-ERR min-idle-time must be a positive integer".to_owned()
+            }),
+            ("GROUP g c CLAIM x STREAMS s >", {
+                "-ERR min-idle-time is not an integer or out of range".to_owned()
+            }),
+        ] {
+            assert_eq!(world.show(&format!("XREADGROUP {request}")), reply, "{request}");
+        }
+        for id in ["$", "+"] {
+            let reply = world.show(&format!("XREADGROUP GROUP g c STREAMS s {id}"));
+            assert!(reply.starts_with(&format!("-ERR The {id} ID is meaningless in the context")));
+        }
+        assert_eq!(world.show("XINFO CONSUMERS s g"), "[]");
+    }
+
+    #[test]
+    fn claim_hands_out_idle_entries_before_new_ones() {
+        let mut world = three();
+        world.show("XREADGROUP GROUP g a COUNT 1 STREAMS s >");
+        world.now = UnixMs(1100);
+        world.show("XREADGROUP GROUP g a COUNT 1 STREAMS s >");
+        world.changes();
+        let claim = "XREADGROUP GROUP g b CLAIM 100 COUNT 2 STREAMS s >";
+        assert_eq!(world.show(claim), "[[s, [[1-0, [f, v1], 100, 1], [3-0, [f, v3], 0, 0]]]]");
+        assert_eq!(world.changes(), 2);
+        world.show("XNACK s g FAIL IDS 1 3-0");
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c CLAIM 1000 NOACK STREAMS s s > >"),
+            "[[s, [[3-0, [f, v3], 1100, 1]]]]"
+        );
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c CLAIM 0 STREAMS s s > >"),
+            "[[s, [[1-0, [f, v1], 0, 2], [2-0, [f, v2], 0, 1], [3-0, [f, v3], 0, 2]]]]"
+        );
+        assert_eq!(world.show("XREADGROUP GROUP g d CLAIM 0 STREAMS s s 0 >"), "[[s, []]]");
+        world.now = UnixMs(1150);
+        assert_eq!(world.show("XREADGROUP GROUP g d CLAIM 60 BLOCK 9 STREAMS s >"), BLOCKS);
+        let wait = world.wait.take().unwrap();
+        assert_eq!((wait.retry_at, wait.group), (Some(UnixMs(1160)), Some(b"g"[..].into())));
+        world.show("XDEL s 1-0 2-0 3-0");
+        world.now = UnixMs(2000);
+        assert_eq!(world.show("XREADGROUP GROUP g d CLAIM 60 BLOCK 9 STREAMS s >"), BLOCKS);
+        assert_eq!(world.wait.take().unwrap().retry_at, Some(UnixMs(2060)));
+        assert_eq!(world.show("XPENDING s g"), "[3, 1-0, 3-0, [[c, 3]]]");
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn a_budget_leaves_the_rest_undelivered() {
+        let mut world = three();
+        world.show("XADD t 1-0 f v");
+        world.show("XGROUP CREATE t g 0");
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c MAXCOUNT 2 STREAMS s t > >"),
+            "[[s, [[1-0, [f, v1]], [2-0, [f, v2]]]]]"
+        );
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c MAXSIZE 1 STREAMS t s > 0"),
+            "[[t, [[1-0, [f, v]]]]]"
+        );
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c MAXCOUNT 1 STREAMS t s 5 0"),
+            "[[t, []], [s, [[1-0, [f, v1]]]]]"
+        );
+        assert_eq!(
+            world.show("XREADGROUP GROUP g c CLAIM 0 MAXCOUNT 3 STREAMS s >"),
+            "[[s, [[1-0, [f, v1], 0, 2], [2-0, [f, v2], 0, 1], [3-0, [f, v3], 0, 0]]]]"
+        );
+        assert_eq!(world.show("XPENDING t g"), "[1, 1-0, 1-0, [[c, 1]]]");
+        world.replayed_equals();
+    }
+}

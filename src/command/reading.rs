@@ -73,7 +73,7 @@ impl<'a> Options<'a> {
         };
         options.parse_words(caller)?;
         let strings = request.len() - options.keys_at;
-        if strings % 2 != 0 {
+        if !strings.is_multiple_of(2) {
             return if caller == Caller::Read { Ok(options) } else { Err(UNBALANCED_GROUP) };
         }
         options.streams = Some(strings / 2);
