@@ -310,8 +310,8 @@ impl<'t, 's> Txn<'t, 's> {
     fn expire_now(&mut self, key: &mut Key<'_>) {
         self.remove(key);
         self.event(NotifyFlags::EXPIRED, "expired", key);
+        // Redis: not one of the changes since the last save.
         self.spaces.at_mut(key.space).expired_keys += 1;
-        self.count_changes(1);
     }
 
     fn find_again(&mut self, key: &mut Key<'_>) {

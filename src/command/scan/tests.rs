@@ -3,7 +3,7 @@
 use super::super::testing::world;
 use super::super::{OwnedRequest, Protocol};
 use super::{Keys, RandomKey, Scan};
-use crate::command::{KeyCommand, Out};
+use crate::command::{self, KeyCommand, Out, table};
 use crate::config::NotifyFlags;
 use crate::keyspace::{Keyspace, LogBuffer, Rules, SLOTS, Spaces, Txn};
 use crate::stream::{BlockLimits, UnixMs};
@@ -46,6 +46,21 @@ impl Shards {
             let mut key = txn.key(name.as_bytes());
             txn.remove(&mut key);
         });
+    }
+
+    /// The reply to words between blanks.
+    fn reply(&mut self, words: &str) -> String {
+        let request = OwnedRequest::new(words.split(' ').map(str::as_bytes));
+        let request = request.request();
+        let name = table::lookup(&request).unwrap().name;
+        let mut buffer = Vec::new();
+        let mut out = Out::new(&mut buffer, Protocol::Resp2);
+        if let Err(error) = self.with(|txn| command::run(name, &request, txn, &mut out)) {
+            out.truncate(0);
+            out.error(&error);
+        }
+        self.0.iter().for_each(Keyspace::check);
+        String::from_utf8(buffer).unwrap()
     }
 
     /// The bulk strings of a command's reply.
@@ -149,4 +164,40 @@ fn flush_and_swap_concern_whole_databases() {
         assert_eq!(world.show(command), refusal, "{command}");
     }
     world.replayed_equals();
+}
+
+#[test]
+fn four_shards_answer_as_one() {
+    let (mut shards, mut one) = (Shards::new(), world());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |n: u64| {
+        // Xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % n
+    };
+    for n in 1..5000 {
+        let (a, b, db) = (below(12), below(12), below(3));
+        let command = match below(16) {
+            0 | 1 => format!("XADD k{a} {n}-1 f v"),
+            2 => format!("SET k{a} {n}"),
+            3 => format!("MSET k{a} {n} k{b} {n}"),
+            4 => format!("MSETNX k{a} {n} k{b} {n}"),
+            5 | 6 => format!("RENAME k{a} k{b}"),
+            7 => format!("RENAMENX k{a} k{b}"),
+            8 => format!("COPY k{a} k{b} REPLACE DB {db}"),
+            9 => format!("MOVE k{a} {db}"),
+            10 => format!("SWAPDB 0 {db}"),
+            11 => format!("DEL k{a} k{b}"),
+            12 => format!("EXPIRE k{a} 10"),
+            13 => format!("MGET k{a} k{b}"),
+            14 => format!("XRANGE k{a} - +"),
+            _ if n % 50 == 0 => "FLUSHDB".to_owned(),
+            _ => format!("TTL k{a}"),
+        };
+        assert_eq!(shards.reply(&command), one.run(&command), "{command}");
+        assert_eq!(shards.reply("DBSIZE"), one.run("DBSIZE"), "{command}");
+    }
+    one.replayed_equals();
 }
