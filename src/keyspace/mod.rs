@@ -432,6 +432,9 @@ impl Keyspace {
                 if place.is_some() {
                     return Err(Corrupt("a created key exists"));
                 }
+                if *idmp_maxsize == 0 {
+                    return Err(Corrupt("producers remember no idempotent ID"));
+                }
                 let stream = Stream::new(*idmp_duration_s, *idmp_maxsize);
                 let value = Value::Stream(stream);
                 let place = self.insert(db, hash, key, value);

@@ -238,13 +238,11 @@ impl Stream {
                 ensure(id > self.last_id, "an entry is not above the last one")?;
                 self.entries.append(id, &fields, limits);
                 self.last_id = id;
-                self.entries_added += 1;
+                self.entries_added = self.entries_added.saturating_add(1);
             }
             Effect::Trim { below } => {
                 let (_, removed) = self.entries.trim_below(below);
-                if !removed.is_empty() {
-                    garbage.push(Box::new(removed));
-                }
+                garbage.push(Box::new(removed));
             }
             Effect::Delete { id } => {
                 ensure(self.entries.delete(id), "a deleted entry does not exist")?;
@@ -257,6 +255,7 @@ impl Stream {
                 self.set_id(last_id, entries_added, max_deleted_id)?;
             }
             Effect::ProducerSettings { duration_s, maxsize } => {
+                ensure(maxsize > 0, "producers remember no idempotent ID")?;
                 self.rare().producers.set_limits(duration_s, maxsize);
             }
             Effect::ProducerAdd { pid, iid, id } => self.rare().producers.add(pid, iid, id, true),
@@ -291,10 +290,12 @@ impl Stream {
         match *effect {
             Effect::GroupCreate { group, last_delivered_id, entries_read } => {
                 ensure(self.group(group).is_none(), "a created group exists")?;
+                self.ensure_added(entries_read)?;
                 let fresh = Group::new(last_delivered_id, entries_read);
                 self.rare().groups.insert(group, fresh);
             }
             Effect::GroupSetId { group, last_delivered_id, entries_read } => {
+                self.ensure_added(entries_read)?;
                 self.change_group(group, |group| {
                     group.last_delivered_id = last_delivered_id;
                     group.entries_read = entries_read;
@@ -333,6 +334,7 @@ impl Stream {
                 self.change_group(group, |group| group.see(consumer, at, active))?;
             }
             Effect::Deliver { group, consumer, last, count, at, pending, entries_read } => {
+                self.ensure_added(entries_read)?;
                 let ids = self.next_ids(group, last, count)?;
                 self.change_group(group, |group| {
                     group.last_delivered_id = last;
@@ -353,6 +355,12 @@ impl Stream {
             | Effect::ProducerForget { .. } => return Err(Corrupt("not an effect on a group")),
         }
         Ok(())
+    }
+
+    /// A group has not read more entries than there ever were.
+    fn ensure_added(&self, entries_read: Option<u64>) -> Result<(), Corrupt> {
+        let fits = entries_read.is_none_or(|read| read <= self.entries_added);
+        ensure(fits, "a group has read more than was added")
     }
 
     /// The `count` live entries after a group's last-delivered ID, which end with `last`.
