@@ -32,6 +32,15 @@ enum Wanted {
     History(EntryId),
 }
 
+/// A stream to serve.
+#[derive(Debug)]
+struct Place<'a> {
+    key: Key<'a>,
+    wanted: Wanted,
+    /// Whether the consumer was missing when the stream was looked up.
+    fresh: bool,
+}
+
 /// What one call keeps in mind from stream to stream.
 #[derive(Debug)]
 struct Served {
@@ -53,7 +62,7 @@ impl<'a> KeyCommand<'a> for XReadGroup<'a> {
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let options = &self.options;
         options.check(txn.rules.valkey, txn.now)?;
-        let first = self.resolve(txn, 0)?;
+        let mut first = self.resolve(txn, 0)?;
         let others = (1..options.streams()).map(|n| self.resolve(txn, n));
         let mut others = others.collect::<Result<Vec<_>, _>>()?;
 
@@ -62,9 +71,8 @@ impl<'a> KeyCommand<'a> for XReadGroup<'a> {
             claim_idle_ms: options.claim_idle_ms,
             claimed: HashSet::new(),
         };
-        let mut first = first;
-        for (key, wanted) in first.iter_mut().chain(others.iter_mut().flatten()) {
-            self.serve(txn, key, *wanted, &mut served, out);
+        for place in first.iter_mut().chain(others.iter_mut().flatten()) {
+            self.serve(txn, place, &mut served, out);
         }
         if served.reply.end(out) {
             return Ok(Ran::Replied);
@@ -73,9 +81,9 @@ impl<'a> KeyCommand<'a> for XReadGroup<'a> {
             out.null_array();
             return Ok(Ran::Replied);
         };
-        let keys = first.iter().chain(others.iter().flatten()).map(|(key, _)| key);
+        let places = first.iter().chain(others.iter().flatten());
         let retry_at = options.claim_idle_ms.and_then(|min_idle_ms| {
-            keys.filter_map(|key| self.claimable_at(txn, key, min_idle_ms)).min()
+            places.filter_map(|place| self.claimable_at(txn, &place.key, min_idle_ms)).min()
         });
         Ok(Ran::WouldBlock(options.wait(timeout_ms, retry_at, |n| options.stream(n).1.into())))
     }
@@ -84,39 +92,38 @@ impl<'a> KeyCommand<'a> for XReadGroup<'a> {
 impl<'a> XReadGroup<'a> {
     /// Looks up the `n`-th stream and finds what its ID means. Nothing if its keyspace is not in
     /// hand: a blocked call runs again with the keyspace that has news.
-    fn resolve(
-        &self,
-        txn: &mut Txn<'_, '_>,
-        n: usize,
-    ) -> Result<Option<(Key<'a>, Wanted)>, CommandError> {
+    fn resolve(&self, txn: &mut Txn<'_, '_>, n: usize) -> Result<Option<Place<'a>>, CommandError> {
         let (name, id) = self.options.stream(n);
         let key = txn.key(name);
         if !key.exists() && !txn.spaces().holds(name) {
             return Ok(None);
         }
-        if txn.stream(&key)?.and_then(|stream| stream.group(self.group)).is_none() {
+        let group = txn.stream(&key)?.and_then(|stream| stream.group(self.group));
+        let Some(group) = group else {
             return Err(CommandError::no_key_or_group_to_read(name, self.group));
-        }
+        };
         let wanted = match id {
             b">" => Wanted::New,
             b"$" => return Err(CommandError::Fixed(LAST_IN_XREADGROUP)),
             b"+" => return Err(CommandError::Fixed(NEWEST_IN_XREADGROUP)),
             text => Wanted::History(strict_id(text)?),
         };
-        Ok(Some((key, wanted)))
+        let fresh = group.consumer(self.consumer).is_none();
+        Ok(Some(Place { key, wanted, fresh }))
     }
 
     /// Serves one stream. The consumer is created and seen even if there is nothing for it.
     fn serve(
         &self,
         txn: &mut Txn<'_, '_>,
-        key: &mut Key<'_>,
-        wanted: Wanted,
+        Place { key, wanted, fresh }: &mut Place<'_>,
         served: &mut Served,
         out: &mut Out<'_>,
     ) {
-        ensure_consumer(txn, key, self.group, self.consumer);
-        match wanted {
+        if *fresh {
+            ensure_consumer(txn, key, self.group, self.consumer);
+        }
+        match *wanted {
             Wanted::New => self.serve_new(txn, key, served, out),
             Wanted::History(after) => {
                 served.claim_idle_ms = None;
@@ -163,7 +170,10 @@ impl<'a> XReadGroup<'a> {
         if !claimed.is_empty() || !delivered.is_empty() {
             txn.count_changes(1);
         }
-        see(txn, key, (group, consumer), !claimed.is_empty());
+        // What was delivered has marked the consumer already.
+        if delivered.is_empty() || !pending {
+            see(txn, key, (group, consumer), !claimed.is_empty());
+        }
     }
 
     /// Writes pending entries that are idle enough for CLAIM, in the order of their hand-out; a
@@ -310,7 +320,9 @@ const NEWEST_IN_XREADGROUP: &str = "ERR The + ID is meaningless in the context o
 mod tests {
     use crate::command::reply::Protocol;
     use crate::command::testing::{BLOCKS, World, world};
+    use crate::keyspace::Keyspace;
     use crate::stream::UnixMs;
+    use std::hash::RandomState;
 
     fn three() -> World {
         let mut world = world();
@@ -382,6 +394,16 @@ mod tests {
             assert!(reply.starts_with(&format!("-ERR The {id} ID is meaningless in the context")));
         }
         assert_eq!(world.show("XINFO CONSUMERS s g"), "[]");
+    }
+
+    #[test]
+    fn keys_of_keyspaces_not_in_hand_have_nothing() {
+        let mut world = world();
+        world.space = Keyspace::new(0..0, RandomState::new());
+        assert_eq!(world.show("XREADGROUP GROUP g c STREAMS s t > >"), "nil");
+        assert_eq!(world.show("XREADGROUP GROUP g c BLOCK 0 CLAIM 5 STREAMS s >"), BLOCKS);
+        assert_eq!(world.wait.take().unwrap().retry_at, None);
+        assert_eq!(world.show("XREAD BLOCK 0 STREAMS s 0"), BLOCKS);
     }
 
     #[test]

@@ -242,7 +242,9 @@ impl Stream {
             }
             Effect::Trim { below } => {
                 let (_, removed) = self.entries.trim_below(below);
-                garbage.push(Box::new(removed));
+                if !removed.is_empty() {
+                    garbage.push(Box::new(removed));
+                }
             }
             Effect::Delete { id } => {
                 ensure(self.entries.delete(id), "a deleted entry does not exist")?;

@@ -1,0 +1,73 @@
+//! A client's socket, TCP or unix, in two halves.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+/// A connected socket.
+pub(super) enum Socket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The half that reads.
+pub(super) enum Reader {
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+}
+
+/// The half that writes.
+pub(super) enum Writer {
+    Tcp(tcp::OwnedWriteHalf),
+    Unix(unix::OwnedWriteHalf),
+}
+
+impl Socket {
+    /// Registers with the runtime of this thread.
+    pub(super) fn split(self) -> io::Result<(Reader, Writer)> {
+        Ok(match self {
+            Socket::Tcp(stream) => {
+                let (reader, writer) = TcpStream::from_std(stream)?.into_split();
+                (Reader::Tcp(reader), Writer::Tcp(writer))
+            }
+            Socket::Unix(stream) => {
+                let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+                (Reader::Unix(reader), Writer::Unix(writer))
+            }
+        })
+    }
+}
+
+impl Reader {
+    /// Reads into `buffer`; 0 bytes are the end.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let polled = match self {
+            Reader::Tcp(reader) => Pin::new(reader).poll_read(context, &mut buffer),
+            Reader::Unix(reader) => Pin::new(reader).poll_read(context, &mut buffer),
+        };
+        polled.map(|result| result.map(|()| buffer.filled().len()))
+    }
+}
+
+impl Writer {
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Writer::Tcp(writer) => writer.try_write(bytes),
+            Writer::Unix(writer) => writer.try_write(bytes),
+        }
+    }
+
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Writer::Tcp(writer) => writer.writable().await,
+            Writer::Unix(writer) => writer.writable().await,
+        }
+    }
+}
