@@ -375,6 +375,10 @@ impl<'a> Iterator for Range<'a> {
             }
             let sealed = self.sealed.next().map(|(_, block)| &**block);
             let block = sealed.or_else(|| self.tail.take())?;
+            if block.last_id() >= self.end {
+                // No later block has entries of the range.
+                (self.sealed, self.tail) = (rax::Iter::default(), None);
+            }
             self.current = Some(block.range(self.start, self.end));
         }
     }
