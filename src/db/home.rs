@@ -77,7 +77,8 @@ pub struct Home {
     pub(super) job_wanted: Notify,
     due: Cell<Option<UnixMs>>,
     due_changed: Notify,
-    config: RefCell<Arc<Config>>,
+    /// The settings, and which version of them.
+    config: RefCell<(u64, Arc<Config>)>,
 }
 
 /// A set of shards.
@@ -108,7 +109,7 @@ impl ShardSet {
 
 impl Home {
     pub(super) fn new(core: Arc<Core>, index: usize, shard: Box<Shard>) -> Rc<Home> {
-        let config = core.config();
+        let config = (core.config_version(), core.config());
         Rc::new(Home {
             core,
             index,
@@ -139,13 +140,14 @@ impl Home {
         self.index
     }
 
-    /// The settings, as this thread knows them.
+    /// The settings. **Cost**: an atomic load, unless they have changed.
     pub fn config(&self) -> Arc<Config> {
-        self.config.borrow().clone()
-    }
-
-    pub(super) fn set_config(&self, config: Arc<Config>) {
-        *self.config.borrow_mut() = config;
+        let version = self.core.config_version();
+        let mut kept = self.config.borrow_mut();
+        if kept.0 != version {
+            *kept = (version, self.core.config());
+        }
+        kept.1.clone()
     }
 
     /// The wall clock, read once a turn.
@@ -323,6 +325,9 @@ impl Home {
             if now.0 / 1000 != second && self.is_home() {
                 second = now.0 / 1000;
                 self.in_place(|turn| turn.forget_idempotent_ids());
+                if self.index == 0 {
+                    self.core.stats.sample(now);
+                }
                 self.finish_turn(true);
             }
         }

@@ -4,10 +4,22 @@
 //! |---|---|
 //! | `home.rs` | one thread's side: turns, output, visits to other shards |
 //! | `borrow.rs` | commands over several shards |
-//! | `stats.rs` | counters, command statistics, slow log |
+//! | `admin.rs` | commands of a whole database and of the server |
+//! | `info.rs`, `memory.rs`, `configure.rs`, `debug.rs` | INFO, MEMORY, CONFIG, DEBUG |
+//! | `slowlog.rs`, `latency.rs` | what was slow: kept, and SLOWLOG, LATENCY |
+//! | `stats.rs` | counters and gauges |
+//! | `process.rs` | what the system knows of the process |
 
+pub mod admin;
 mod borrow;
+mod configure;
+mod debug;
 pub mod home;
+pub mod info;
+pub mod latency;
+mod memory;
+mod process;
+pub mod slowlog;
 pub mod stats;
 
 use crate::codec::Corrupt;
@@ -19,13 +31,14 @@ use crate::persist::aof::{Aof, AofOptions, Recovered};
 use crate::persist::disk::{Disk, OsDisk};
 use crate::persist::{Directory, Position, SyncPolicy};
 use crate::pubsub::PubSub;
-use crate::shard::Shard;
+use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use home::{Home, Message};
+use info::Identity;
 use stats::Stats;
 use std::hash::RandomState;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,6 +47,9 @@ use tokio::sync::mpsc;
 /// What all threads of a database share.
 pub struct Core {
     config: RwLock<Arc<Config>>,
+    /// How often the settings have changed.
+    config_version: AtomicU64,
+    identity: Identity,
     doors: Vec<mpsc::UnboundedSender<Message>>,
     aof: Option<Arc<Aof>>,
     background: std::sync::mpsc::Sender<Vec<Garbage>>,
@@ -66,6 +82,7 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Db, Error> {
+        let identity = Identity::new();
         let count = shard_count(&config);
         let rules = Arc::new(rules(&config));
         let hasher = RandomState::new();
@@ -84,14 +101,18 @@ impl Db {
         spawn("background", move || garbage.iter().for_each(drop))?;
         let (doors, inboxes): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let stats = Stats::new(count);
+        stats.saved_at_s.set(unix_now().0 / 1000);
         let core = Arc::new(Core {
             waits_for_disk: AtomicBool::new(config.appendonly && waits_for_disk(&config)),
             config: RwLock::new(Arc::new(config)),
+            config_version: AtomicU64::new(0),
+            identity,
             doors,
             aof,
             background,
             pubsub: PubSub::new(),
-            stats: Stats::new(count),
+            stats,
         });
         if let Some(aof) = &core.aof {
             let doors = core.doors.clone();
@@ -172,8 +193,7 @@ impl Core {
 
     /// The wall clock.
     pub fn now(&self) -> UnixMs {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        unix_now()
     }
 
     /// Whether output that tells of the log up to `position` may leave.
@@ -226,36 +246,27 @@ impl Core {
         }
     }
 
-    /// Changes the settings and tells every thread; returns when each knows.
-    pub async fn set_config(&self, config: Config) {
-        let config = Arc::new(config);
+    /// How often the settings have changed: whoever keeps them looks whether it did.
+    pub fn config_version(&self) -> u64 {
+        self.config_version.load(Ordering::Acquire)
+    }
+
+    /// Changes the settings; all shards are in hand.
+    pub fn set_config(&self, config: Config, turn: &mut Turn<'_, '_>) {
         let rules = Arc::new(rules(&config));
+        turn.shards_mut().for_each(|shard| shard.set_rules(rules.clone()));
         self.waits_for_disk.store(self.aof.is_some() && waits_for_disk(&config), Ordering::Relaxed);
         if let Some(aof) = &self.aof {
             aof.set_policy(sync_policy(&config));
         }
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
-        let mut told = Vec::new();
-        for shard in 0..self.shards() {
-            let (tell, known) = tokio::sync::oneshot::channel();
-            let (config, rules) = (config.clone(), rules.clone());
-            let visit = move |home: &Rc<Home>| {
-                home.set_config(config);
-                home.in_place(|turn| {
-                    turn.shards_mut().for_each(|shard| shard.set_rules(rules.clone()));
-                });
-                // The one who asked may be gone.
-                let _ = tell.send(());
-            };
-            if self.send(shard, Message::Visit(Box::new(visit))).is_ok() {
-                told.push(known);
-            }
-        }
-        for known in told {
-            // A thread that has stopped has no settings.
-            drop(known.await);
-        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.config_version.fetch_add(1, Ordering::Release);
     }
+}
+
+fn unix_now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn run_shard(

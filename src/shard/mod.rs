@@ -20,6 +20,7 @@ use crate::keyspace::{
 use crate::persist::Position;
 use crate::persist::aof::{Aof, FRAME_HEADER_MAX};
 use crate::stream::{Garbage, UnixMs};
+use std::collections::BTreeSet;
 use std::hash::RandomState;
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Shard {
     served: Vec<(oneshot::Sender<Woken>, Vec<u8>)>,
     /// Where the log was after this shard's last change.
     position: Position,
+    /// Whether keys expire though nobody asks for them.
+    expires: bool,
 }
 
 /// Who blocks, and how it will be told.
@@ -58,8 +61,6 @@ pub struct Blocker {
 /// Figures of one shard, for INFO.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ShardFigures {
-    /// Clients that wait.
-    pub blocked_clients: usize,
     /// Keys that are waited on.
     pub blocking_keys: usize,
     /// Keys that readers of a group wait on.
@@ -79,6 +80,7 @@ impl Shard {
             events: Vec::new(),
             served: Vec::new(),
             position: Position::default(),
+            expires: true,
         };
         shard.set_rules(rules);
         shard
@@ -105,11 +107,15 @@ impl Shard {
         self.log.set_enabled(logged);
     }
 
+    /// Lets keys expire though nobody asks for them, or not (DEBUG SET-ACTIVE-EXPIRE).
+    pub fn set_expires(&mut self, expires: bool) {
+        self.expires = expires;
+    }
+
     /// Figures for INFO.
     pub fn figures(&self) -> ShardFigures {
         let (blocking_keys, blocking_keys_of_groups) = self.waiters.keys();
         ShardFigures {
-            blocked_clients: self.waiters.clients(),
             blocking_keys,
             blocking_keys_of_groups,
             watched_keys: self.keyspace.watched_len(),
@@ -125,6 +131,7 @@ impl Shard {
     pub fn next_due(&self) -> Option<UnixMs> {
         let databases = (0..DATABASES).map(|db| self.keyspace.database(db));
         let expiry = databases.filter_map(Database::next_expiry).min();
+        let expiry = expiry.filter(|_| self.expires);
         [expiry, self.waiters.next_retry()].into_iter().flatten().min()
     }
 
@@ -223,6 +230,12 @@ impl<'t, 's> Turn<'t, 's> {
         self.shards.iter_mut().map(|shard| &mut **shard)
     }
 
+    /// How many clients wait on keys of the shards in hand.
+    pub fn blocked_clients(&self) -> usize {
+        let clients = self.shards().flat_map(|shard| shard.waiters.clients());
+        clients.collect::<BTreeSet<u64>>().len()
+    }
+
     /// Runs a command on keys. Those it wakes are served by [`Turn::serve`], which the caller
     /// calls after it, or after the last command of a transaction.
     ///
@@ -290,7 +303,9 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Removes keys that are due, looks again at readers that asked for it.
     pub fn tend(&mut self) {
-        self.with_txn(|txn| txn.expire_due(EXPIRED_AT_ONCE));
+        if self.shards[0].expires {
+            self.with_txn(|txn| txn.expire_due(EXPIRED_AT_ONCE));
+        }
         for at in 0..self.shards.len() {
             while let Some(name) = self.shards[at].waiters.pop_retry(self.now) {
                 self.serve_key(at, name);

@@ -241,9 +241,9 @@ impl Waiters {
         }
     }
 
-    /// How many clients wait.
-    pub(super) fn clients(&self) -> usize {
-        self.by_client.len()
+    /// The clients that wait.
+    pub(super) fn clients(&self) -> impl Iterator<Item = u64> + '_ {
+        self.by_client.keys().copied()
     }
 
     /// How many keys are waited on, and how many of them by readers of a group.

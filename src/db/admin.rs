@@ -1,0 +1,347 @@
+//! Commands of a whole database and of the server, run with shards in hand: alone and inside EXEC
+//! alike. This file leads to them, and has those that need no file of their own.
+//!
+//! What only the connection can do (SHUTDOWN ends the program) is told by [`After`].
+
+use super::Core;
+use super::{configure, debug, info, latency, memory, slowlog};
+use crate::command::args::is_word;
+use crate::command::table::{Name, Row};
+use crate::command::{Out, Ran, Request};
+use crate::config::{Config, Protected};
+use crate::error::CommandError;
+use crate::pubsub::Kind;
+use crate::shard::Turn;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is known of the connection that a command came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Its database.
+    pub db: u8,
+    /// Whether it is of this machine.
+    pub local: bool,
+    /// Whether the command runs inside EXEC.
+    pub in_transaction: bool,
+}
+
+/// What is left to do for the connection after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum After {
+    /// Nothing: the command has answered.
+    Nothing,
+    /// Stop the server. Nothing was answered, and nothing is to be if it succeeds.
+    Shutdown(Shutdown),
+}
+
+/// How to stop the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shutdown {
+    /// SAVE or NOSAVE; `None` goes by the settings.
+    pub save: Option<bool>,
+    /// Without waiting for anyone.
+    pub now: bool,
+    /// Even if the data cannot be saved.
+    pub force: bool,
+}
+
+/// Which shards a command of `Scope::Database` wants in hand: all, or any one.
+pub fn wants_all_shards(name: Name) -> bool {
+    matches!(
+        name,
+        Name::BgSave
+            | Name::ConfigResetStat
+            | Name::ConfigSet
+            | Name::DbSize
+            | Name::Debug
+            | Name::FlushAll
+            | Name::FlushDb
+            | Name::Info
+            | Name::Keys
+            | Name::MemoryStats
+            | Name::RandomKey
+            | Name::Save
+            | Name::Scan
+            | Name::SwapDb
+    )
+}
+
+/// Whether the settings allow a command to such a connection at all: the check before that of its
+/// user.
+///
+/// # Errors
+/// Redis's refusal of DEBUG.
+pub fn allowed(config: &Config, name: Name, local: bool) -> Result<(), CommandError> {
+    let to_all = match config.enable_debug_command {
+        Protected::Yes => true,
+        Protected::Local => local,
+        Protected::No => false,
+    };
+    if name != Name::Debug || to_all {
+        return Ok(());
+    }
+    Err(CommandError::Fixed(
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+         you can run it from a local connection, otherwise you need to set this option in the \
+         configuration file, and then restart the server.",
+    ))
+}
+
+/// Runs a command of `Scope::Database`, whose number of arguments is right, with the shards that
+/// [`wants_all_shards`] says in hand.
+///
+/// # Errors
+/// As the command; nothing has changed, and `out` is as before.
+pub fn run(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    row: &Row,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<After, CommandError> {
+    allowed(&core.config(), row.name, caller.local)?;
+    let mark = out.len();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is left does not need keys")]
+    let ran = match row.name {
+        Name::Shutdown => shutdown(request),
+        Name::DbSize
+        | Name::FlushAll
+        | Name::FlushDb
+        | Name::Keys
+        | Name::RandomKey
+        | Name::Scan
+        | Name::SwapDb => on_keys(turn, row, request, caller, out).map(|()| After::Nothing),
+        _ => on_server(core, turn, row.name, request, caller, out).map(|()| After::Nothing),
+    };
+    if ran.is_err() {
+        out.truncate(mark);
+    }
+    ran
+}
+
+fn on_keys(
+    turn: &mut Turn<'_, '_>,
+    row: &Row,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    match turn.run(row, request, caller.db, out)? {
+        Ran::Replied => Ok(()),
+        Ran::WouldBlock(_) => unreachable!("{} does not block", row.full_name()),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
+fn on_server(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    name: Name,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    match name {
+        Name::BgRewriteAof => background_rewrite(core, caller, out),
+        Name::BgSave => return background_save(core, turn, request, caller, out),
+        Name::ConfigGet | Name::ConfigSet | Name::ConfigResetStat | Name::ConfigRewrite => {
+            return configure::run(core, turn, name, request, caller.local, out);
+        }
+        Name::Debug => return debug::run(turn, request, caller.db, out),
+        Name::FunctionFlush => {
+            flush_nothing(request, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option", out)?;
+        }
+        Name::ScriptFlush => {
+            flush_nothing(request, "ERR SCRIPT FLUSH only support SYNC|ASYNC option", out)?;
+        }
+        Name::Info => info::run(core, turn, request, out),
+        Name::LastSave => out.unsigned(core.stats.saved_at_s.get()),
+        Name::LatencyDoctor
+        | Name::LatencyGraph
+        | Name::LatencyHistogram
+        | Name::LatencyHistory
+        | Name::LatencyLatest
+        | Name::LatencyReset => {
+            return latency::run(&core.stats, &core.config(), turn.now(), name, request, out);
+        }
+        Name::Lolwut => lolwut(core, out),
+        Name::MemoryDoctor | Name::MemoryMallocStats | Name::MemoryPurge | Name::MemoryStats => {
+            memory::run(core, turn, name, out);
+        }
+        Name::ModuleList => out.array(0),
+        Name::Publish => out.count(core.pubsub.publish(request.arg(1), request.arg(2))),
+        Name::SPublish => {
+            out.count(core.pubsub.publish_to_shard(request.arg(1), request.arg(2)));
+        }
+        Name::PubSubChannels
+        | Name::PubSubNumPat
+        | Name::PubSubNumSub
+        | Name::PubSubShardChannels
+        | Name::PubSubShardNumSub => return pubsub(core, name, request, out),
+        Name::Role => role(out),
+        Name::Save => return save(core, turn, out),
+        Name::SlowLogGet | Name::SlowLogLen | Name::SlowLogReset => {
+            return slowlog::run(&core.stats.slow_log, &core.config(), name, request, out);
+        }
+        Name::Time => time(out),
+        _ => unreachable!("{} is no command of the server", name.full_name()),
+    }
+    Ok(())
+}
+
+/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]
+fn shutdown(request: &Request<'_>) -> Result<After, CommandError> {
+    let (mut how, mut abort) = (Shutdown::default(), false);
+    for word in request.from(1) {
+        if is_word(word, "NOSAVE") && how.save != Some(true) {
+            how.save = Some(false);
+        } else if is_word(word, "SAVE") && how.save != Some(false) {
+            how.save = Some(true);
+        } else if is_word(word, "NOW") {
+            how.now = true;
+        } else if is_word(word, "FORCE") {
+            how.force = true;
+        } else if is_word(word, "ABORT") {
+            abort = true;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    match (abort, how == Shutdown::default()) {
+        (false, _) => Ok(After::Shutdown(how)),
+        (true, true) => Err(CommandError::Fixed("ERR No shutdown in progress.")),
+        (true, false) => Err(CommandError::Syntax),
+    }
+}
+
+/// SAVE: makes the log durable, with everything that the turn has changed so far.
+fn save(core: &Core, turn: &mut Turn<'_, '_>, out: &mut Out<'_>) -> Result<(), CommandError> {
+    /// Redis's text for a save that failed is the code alone.
+    const FAILED: CommandError = CommandError::Fixed("ERR");
+    if let Some(aof) = core.aof() {
+        for shard in turn.shards_mut() {
+            shard.end_turn(Some(aof), true).map_err(|_| FAILED)?;
+        }
+        aof.sync().map_err(|_| FAILED)?;
+    }
+    saved(core, turn);
+    out.ok();
+    Ok(())
+}
+
+/// BGSAVE [SCHEDULE]
+fn background_save(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    let mut args = request.args(1);
+    let _ = args.take_word("SCHEDULE");
+    if args.remaining() > 0 {
+        return Err(CommandError::Syntax);
+    }
+    if let Some(aof) = core.aof() {
+        aof.request_sync();
+    }
+    saved(core, turn);
+    let scheduled = caller.in_transaction;
+    out.simple(if scheduled { "Background saving scheduled" } else { "Background saving started" });
+    Ok(())
+}
+
+fn saved(core: &Core, turn: &mut Turn<'_, '_>) {
+    core.stats.saves.add_shared(1);
+    core.stats.saved_at_s.set(turn.now().0 / 1000);
+    turn.shards_mut().for_each(|shard| shard.keyspace_mut().changes = 0);
+}
+
+/// BGREWRITEAOF
+fn background_rewrite(core: &Core, caller: &Caller, out: &mut Out<'_>) {
+    if let Some(aof) = core.aof() {
+        aof.request_sync();
+    }
+    core.stats.rewrites.add_shared(1);
+    out.simple(if caller.in_transaction {
+        "Background append only file rewriting scheduled"
+    } else {
+        "Background append only file rewriting started"
+    });
+}
+
+/// FUNCTION FLUSH, SCRIPT FLUSH [ASYNC | SYNC]: there are none.
+fn flush_nothing(
+    request: &Request<'_>,
+    refusal: &'static str,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    let mut args = request.args(2);
+    let _ = args.take_word("ASYNC") || args.take_word("SYNC");
+    if args.remaining() > 0 {
+        return Err(CommandError::Fixed(refusal));
+    }
+    out.ok();
+    Ok(())
+}
+
+fn lolwut(core: &Core, out: &mut Out<'_>) {
+    let wheel = "\
+           .-\"\"\"-.\n\
+         .' \\ | / '.\n\
+        /  --(o)--  \\\n\
+     ~~~\\  .-' '-.  /~~~~~~~\n\
+     ~~~~~~~~~~~~~~~~~~~~~~~~\n";
+    let (_, version) = info::advertised(&core.config());
+    out.verbatim(&format!("{wheel}\nRedis ver. {version}\n"));
+}
+
+fn pubsub(
+    core: &Core,
+    name: Name,
+    request: &Request<'_>,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    let of_shards = matches!(name, Name::PubSubShardChannels | Name::PubSubShardNumSub);
+    let kind = if of_shards { Kind::Shard } else { Kind::Channel };
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is left are the lists of channels")]
+    match name {
+        Name::PubSubNumPat => out.count(core.pubsub.counts().patterns),
+        Name::PubSubNumSub | Name::PubSubShardNumSub => {
+            let channels = request.from(2);
+            out.array(2 * channels.len());
+            for channel in channels {
+                out.bulk(channel);
+                out.count(core.pubsub.subscribers(kind, channel));
+            }
+        }
+        _ if request.len() > 3 => {
+            return Err(CommandError::subcommand_syntax("PUBSUB", request.arg(1)));
+        }
+        _ => {
+            let names = core.pubsub.names(kind, request.get(2));
+            out.array(names.len());
+            names.iter().for_each(|name| out.bulk(name));
+        }
+    }
+    Ok(())
+}
+
+fn role(out: &mut Out<'_>) {
+    out.array(3);
+    out.bulk(b"master");
+    out.integer(0);
+    out.array(0);
+}
+
+fn time(out: &mut Out<'_>) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    out.array(2);
+    out.bulk_number(since.as_secs());
+    out.bulk_number(u64::from(since.subsec_micros()));
+}
+
+#[cfg(test)]
+mod tests;
