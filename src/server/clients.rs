@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::task::{Context, Waker};
 
 /// What others may know of a connection, and where they reach it.
 #[derive(Debug)]
@@ -20,11 +20,44 @@ pub(crate) struct Shared {
     pub(crate) seen: Seen,
     pub(crate) names: Mutex<Names>,
     /// Wakes the connection's task: look at everything below.
-    pub(crate) attention: Notify,
+    pub(crate) attention: Attention,
     killed: AtomicBool,
     /// The wait it is blocked in.
     wait: Mutex<Option<Arc<WaitCell>>>,
     mailbox: Mutex<Mailbox>,
+}
+
+/// A bell that any thread rings and one task hears. Waiting for it costs a task nothing but the
+/// look at a flag.
+#[derive(Debug, Default)]
+pub(crate) struct Attention {
+    rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Attention {
+    /// Rings.
+    pub(crate) fn call(&self) {
+        self.rung.store(true, Ordering::Release);
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it has rung since the last time.
+    pub(crate) fn take(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
+    }
+
+    /// Hears it from now on; returns whether it has rung already.
+    pub(crate) fn listen(&self, context: &Context<'_>) -> bool {
+        let mut waker = lock(&self.waker);
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        drop(waker);
+        self.rung.load(Ordering::Acquire)
+    }
 }
 
 /// Frames that others have for the client, in order.
@@ -79,7 +112,7 @@ impl Shared {
             thread,
             seen,
             names: Mutex::default(),
-            attention: Notify::new(),
+            attention: Attention::default(),
             killed: AtomicBool::new(false),
             wait: Mutex::default(),
             mailbox: Mutex::default(),
@@ -89,7 +122,7 @@ impl Shared {
     /// Closes the connection soon.
     pub(crate) fn kill(&self) {
         self.killed.store(true, Ordering::Release);
-        self.attention.notify_one();
+        self.attention.call();
     }
 
     pub(crate) fn is_killed(&self) -> bool {
@@ -118,7 +151,7 @@ impl Shared {
         }
         mailbox.frames.push(frame);
         drop(mailbox);
-        self.attention.notify_one();
+        self.attention.call();
     }
 
     /// Takes what is in the mailbox.

@@ -19,11 +19,13 @@ use crate::persist::Position;
 use crate::shard::waiters::{WaitCell, Woken};
 use crate::shard::{Blocker, Turn};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -123,43 +125,67 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), Error> {
         loop {
-            let full = self.read().await?;
+            let n = self.read().await?;
+            // What came is used where it was read, unless it continues an unfinished request.
+            let mut step = if self.pending.is_empty() {
+                SCRATCH.with_borrow(|scratch| {
+                    let (used, step) = self.process(&scratch[..n]);
+                    self.pending.extend_from_slice(&scratch[used..n]);
+                    step
+                })
+            } else {
+                SCRATCH.with_borrow(|scratch| self.pending.extend_from_slice(&scratch[..n]));
+                self.process_pending()
+            };
             loop {
-                match self.process_pending() {
+                match step {
                     Step::Read => break,
                     Step::Close => return self.flush().await,
-                    Step::Await(job) => self.run_job(job).await?,
+                    // Boxed, because it is large and most of the time there is none.
+                    Step::Await(job) => Box::pin(self.run_job(job)).await?,
                 }
+                step = self.process_pending();
             }
-            if full {
+            if n == READ_BYTES {
                 tokio::task::yield_now().await;
             }
         }
     }
 
     /// Waits for bytes, and meanwhile for the socket to take some, and for others' attention.
-    /// Returns whether as many came as were asked for.
-    async fn read(&mut self) -> Result<bool, Error> {
-        loop {
-            if self.output.is_broken() || self.client.shared.is_killed() || self.peer_closed {
-                return Err(Error::Stopped);
+    /// Returns how many have come into the scratch buffer.
+    async fn read(&mut self) -> Result<usize, Error> {
+        poll_fn(|context| {
+            loop {
+                if self.client.shared.attention.take() {
+                    self.deliver_mail();
+                }
+                if self.is_over() {
+                    return Poll::Ready(Err(Error::Stopped));
+                }
+                self.output.poll_send(context);
+                if self.output.has_less_than(UNSENT_MAX) {
+                    let read =
+                        SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch));
+                    if let Poll::Ready(n) = read {
+                        return Poll::Ready(self.received(n));
+                    }
+                }
+                if !self.client.shared.attention.listen(context) {
+                    return Poll::Pending;
+                }
             }
-            let reads = self.output.unsent() < UNSENT_MAX;
-            let output = self.output.clone();
-            let shared = self.client.shared.clone();
-            tokio::select! {
-                biased;
-                () = shared.attention.notified() => self.deliver_mail(),
-                () = output.drain(), if output.wants_socket() => {}
-                n = poll_fn(|context| {
-                    SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch))
-                }), if reads => return self.received(n),
-            }
-        }
+        })
+        .await
     }
 
-    /// Takes what a read has put into the scratch buffer.
-    fn received(&mut self, n: io::Result<usize>) -> Result<bool, Error> {
+    /// Whether there is nobody to serve any more.
+    fn is_over(&self) -> bool {
+        self.output.is_broken() || self.client.shared.is_killed() || self.peer_closed
+    }
+
+    /// Accounts for what a read has put into the scratch buffer.
+    fn received(&mut self, n: io::Result<usize>) -> Result<usize, Error> {
         let n = n.map_err(|_| Error::Stopped)?;
         if n == 0 {
             self.peer_closed = true;
@@ -170,12 +196,11 @@ impl Connection {
         stats.reads.add(1);
         let seen = &self.client.shared.seen;
         seen.input_bytes.fetch_add(n as u64, Ordering::Relaxed);
-        SCRATCH.with_borrow(|scratch| self.pending.extend_from_slice(&scratch[..n]));
         let limit = usize::try_from(self.config.client_query_buffer_limit).unwrap_or(usize::MAX);
-        if self.pending.len() > limit {
+        if self.pending.len() + n > limit {
             return Err(Error::Stopped);
         }
-        Ok(n == READ_BYTES)
+        Ok(n)
     }
 
     /// Appends what others had for the client.
@@ -194,19 +219,19 @@ impl Connection {
 
     /// Waits until every reply has left.
     async fn flush(&mut self) -> Result<(), Error> {
-        while self.output.unsent() > 0 && !self.output.is_broken() {
-            let output = self.output.clone();
-            let shared = self.client.shared.clone();
-            tokio::select! {
-                () = output.drain(), if output.wants_socket() => {}
-                () = shared.attention.notified() => {}
-                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        poll_fn(|context| {
+            loop {
+                self.client.shared.attention.take();
+                self.output.poll_send(context);
+                if self.output.has_less_than(1) || self.is_over() {
+                    return Poll::Ready(Ok(()));
+                }
+                if !self.client.shared.attention.listen(context) {
+                    return Poll::Pending;
+                }
             }
-            if self.client.shared.is_killed() {
-                break;
-            }
-        }
-        Ok(())
+        })
+        .await
     }
 
     fn process_pending(&mut self) -> Step {
@@ -217,11 +242,7 @@ impl Connection {
         let (used, step) = self.process(&pending);
         self.pending = pending;
         if used == self.pending.len() {
-            if self.pending.capacity() > READ_BYTES {
-                self.pending = Vec::new();
-            } else {
-                self.pending.clear();
-            }
+            self.pending = Vec::new();
         } else {
             self.pending.drain(..used);
         }
@@ -564,34 +585,48 @@ impl Connection {
         deadline: Option<tokio::time::Instant>,
         blocked: &mut Blocked,
     ) -> Result<Option<Woken>, Error> {
-        loop {
-            let timer = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
+        let mut timer = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        let woken = poll_fn(|context| {
+            loop {
+                if let Poll::Ready(woken) = Pin::new(&mut blocked.woken).poll(context) {
+                    return Poll::Ready(woken.map(Some).map_err(|_| Error::Stopped));
                 }
-            };
-            let output = self.output.clone();
-            let shared = self.client.shared.clone();
-            tokio::select! {
-                biased;
-                woken = &mut blocked.woken => return woken.map(Some).map_err(|_| Error::Stopped),
-                () = timer => {
-                    if blocked.cell.end() {
-                        return Ok(None);
+                let timer = timer.as_mut().map(|timer| timer.as_mut().poll(context));
+                if timer.is_some_and(|timer| timer.is_ready()) {
+                    return Poll::Ready(Ok(None));
+                }
+                if self.client.shared.attention.take() {
+                    self.deliver_mail();
+                }
+                self.output.poll_send(context);
+                // What the client sends meanwhile waits; that it leaves must be seen.
+                let read =
+                    SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch));
+                if let Poll::Ready(n) = read {
+                    match self.received(n) {
+                        Ok(n) => SCRATCH
+                            .with_borrow(|scratch| self.pending.extend_from_slice(&scratch[..n])),
+                        Err(error) => return Poll::Ready(Err(error)),
                     }
-                    // Someone else has ended it, and the reason is on its way.
-                    return (&mut blocked.woken).await.map(Some).map_err(|_| Error::Stopped);
+                    continue;
                 }
-                () = shared.attention.notified() => self.deliver_mail(),
-                () = output.drain(), if output.wants_socket() => {}
-                n = poll_fn(|context| {
-                    SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch))
-                }) => drop(self.received(n)),
+                if self.is_over() {
+                    return Poll::Ready(Err(Error::Stopped));
+                }
+                if !self.client.shared.attention.listen(context) {
+                    return Poll::Pending;
+                }
             }
-            if self.peer_closed || self.output.is_broken() || self.client.shared.is_killed() {
+        })
+        .await;
+        match woken {
+            Ok(Some(woken)) => Ok(Some(woken)),
+            Ok(None) if blocked.cell.end() => Ok(None),
+            // Someone else has ended it, and the reason is on its way.
+            Ok(None) => (&mut blocked.woken).await.map(Some).map_err(|_| Error::Stopped),
+            Err(error) => {
                 blocked.cell.end();
-                return Err(Error::Stopped);
+                Err(error)
             }
         }
     }

@@ -14,11 +14,19 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use super::clients::Shared;
 
 /// A buffer that has grown beyond this is not kept for the next replies.
-const KEPT_BYTES: usize = 16 * 1024;
+const SPARE_BYTES: usize = 64 * 1024;
+/// How many buffers a thread keeps for the connections that have replies next.
+const SPARES: usize = 64;
+
+thread_local! {
+    /// Empty buffers: an idle connection holds none.
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The output of one connection.
 pub(super) struct Output {
@@ -33,6 +41,8 @@ pub(super) struct Output {
     broken: Cell<bool>,
     /// Whether the socket takes no more for now.
     blocked: Cell<bool>,
+    /// Whether the connection's task waits until everything has been sent.
+    awaited: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -59,12 +69,18 @@ impl Output {
             held: Cell::new(false),
             broken: Cell::new(false),
             blocked: Cell::new(false),
+            awaited: Cell::new(false),
         })
     }
 
     /// The buffer to append replies to; [`Output::announce`] follows.
     pub(super) fn bytes(&self) -> RefMut<'_, Vec<u8>> {
-        RefMut::map(self.buffer.borrow_mut(), |buffer| &mut buffer.bytes)
+        RefMut::map(self.buffer.borrow_mut(), |buffer| {
+            if buffer.bytes.capacity() == 0 {
+                buffer.bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+            }
+            &mut buffer.bytes
+        })
     }
 
     /// Says that replies were appended, which tell of the log up to `position`.
@@ -77,10 +93,13 @@ impl Output {
         }
     }
 
-    /// Bytes that have not been sent.
-    pub(super) fn unsent(&self) -> usize {
+    /// Whether fewer than `limit` bytes have not been sent. If not, the connection's task is
+    /// called when all have.
+    pub(super) fn has_less_than(&self, limit: usize) -> bool {
         let buffer = self.buffer.borrow();
-        buffer.bytes.len() - buffer.sent
+        let less = buffer.bytes.len() - buffer.sent < limit;
+        self.awaited.set(!less);
+        less
     }
 
     /// Whether the connection is of no further use.
@@ -88,24 +107,24 @@ impl Output {
         self.broken.get()
     }
 
-    /// Whether bytes wait for the socket alone.
-    pub(super) fn wants_socket(&self) -> bool {
-        self.blocked.get()
-    }
-
-    /// Waits until the socket takes bytes, and sends.
-    pub(super) async fn drain(self: &Rc<Self>) {
-        if self.writer.writable().await.is_err() {
-            self.fail();
+    /// Sends what waits for the socket alone, as soon as that takes bytes.
+    pub(super) fn poll_send(self: &Rc<Self>, context: &mut Context<'_>) {
+        while self.blocked.get() {
+            match self.writer.poll_writable(context) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {
+                    self.blocked.set(false);
+                    self.send();
+                }
+                Poll::Ready(Err(_)) => self.fail(),
+            }
         }
-        self.blocked.set(false);
-        self.send();
     }
 
     fn fail(&self) {
         self.broken.set(true);
         self.blocked.set(false);
-        self.shared.attention.notify_one();
+        self.shared.attention.call();
     }
 
     /// Sends what may leave.
@@ -133,7 +152,7 @@ impl Output {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.blocked.set(true);
-                    self.shared.attention.notify_one();
+                    self.shared.attention.call();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -144,14 +163,22 @@ impl Output {
             }
         }
         if buffer.sent == buffer.bytes.len() {
-            if buffer.bytes.capacity() > KEPT_BYTES {
-                buffer.bytes = Vec::new();
-                // Whoever waits for room has it now.
-                self.shared.attention.notify_one();
+            let mut bytes = std::mem::take(&mut buffer.bytes);
+            (buffer.sent, buffer.released) = (0, 0);
+            // What is left of these has no bytes.
+            buffer.chunks.clear();
+            if self.awaited.take() {
+                self.shared.attention.call();
             }
-            buffer.bytes.clear();
-            buffer.sent = 0;
-            buffer.released = 0;
+            if bytes.capacity() > SPARE_BYTES {
+                return;
+            }
+            bytes.clear();
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARES {
+                    spare.push(bytes);
+                }
+            });
         }
     }
 }

@@ -64,10 +64,11 @@ impl Writer {
         }
     }
 
-    pub(super) async fn writable(&self) -> io::Result<()> {
+    /// Ready when the socket takes bytes.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Writer::Tcp(writer) => writer.writable().await,
-            Writer::Unix(writer) => writer.writable().await,
+            Writer::Tcp(writer) => writer.as_ref().poll_write_ready(context),
+            Writer::Unix(writer) => writer.as_ref().poll_write_ready(context),
         }
     }
 }
