@@ -133,7 +133,7 @@ const MIB: u64 = 1 << 20;
 const SHUTDOWN: &[&str] = &["default", "save", "nosave", "now", "force"];
 
 settings! {
-    bind: Vec<String>, "bind" "* -::*" Start Shape::Words,
+    bind: Vec<String>, "bind" "127.0.0.1 -::1" Start Shape::Words,
         "Addresses to listen on; a leading - means that it may fail.";
     port: u16, "port" "6379" Start Shape::Integer(0, 65_535),
         "TCP port; 0 listens on none.";
