@@ -19,14 +19,17 @@ type Digest = [u8; 20];
 
 /// Subcommands that would change how Redis works inside; here there is nothing to change.
 const WITHOUT_EFFECT: &[&str] = &[
+    "ALLOCSIZE-SLOTS-ASSERT",
     "CHANGE-REPL-ID",
     "CLIENT-ENFORCE-REPLY-LIST",
     "CONFIG-REWRITE-FORCE-ALL",
     "DELAY-RDB-CLIENT-FREE-SECONDS",
     "DICT-RESIZING",
+    "KEYSIZES-HIST-ASSERT",
     "PAUSE-CRON",
     "QUICKLIST-PACKED-THRESHOLD",
     "REPLICATE",
+    "REPLY-COPY-AVOIDANCE",
     "REPLYBUFFER",
     "SET-DISABLE-DENY-SCRIPTS",
     "SET-SKIP-CHECKSUM-VALIDATION",
@@ -282,9 +285,13 @@ fn protocol(kind: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
         }
         out.bulk(b"Some real reply following the attribute");
     } else if is_word(kind, "push") {
+        if !three {
+            return Err(CommandError::Fixed("ERR RESP2 is not supported by this command"));
+        }
         out.push(2);
         out.bulk(b"server-cpu-usage");
         out.integer(42);
+        out.bulk(b"Some real reply following the push reply");
     } else if is_word(kind, "verbatim") {
         out.verbatim("This is a verbatim\nstring");
     } else if is_word(kind, "true") || is_word(kind, "false") {
@@ -299,7 +306,7 @@ fn protocol(kind: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
     } else {
         return Err(CommandError::Fixed(
             "ERR Wrong protocol type name. Please use one of the following: \
-             string|integer|double|null|array|set|map|attrib|push|verbatim|true|false",
+             string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
         ));
     }
     Ok(())

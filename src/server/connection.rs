@@ -13,6 +13,8 @@ use super::socket::Reader;
 use crate::command::table::{self, Row, Scope};
 use crate::command::{Name, Out, Protocol, Ran, Request};
 use crate::config::Config;
+use crate::db::Core;
+use crate::db::admin::{self, After, Caller, Shutdown};
 use crate::db::home::{Home, ShardSet};
 use crate::error::{CommandError, Error};
 use crate::persist::Position;
@@ -84,11 +86,13 @@ struct Blocked {
 }
 
 /// What commands on a shard have answered.
+#[derive(Default)]
 struct Answers {
     bytes: Vec<u8>,
     /// Where the reply of each ends, and the error's code if it was one.
     ends: Vec<(usize, Option<String>)>,
     blocked: Option<Blocked>,
+    shutdown: Option<Shutdown>,
 }
 
 impl Connection {
@@ -121,6 +125,7 @@ impl Connection {
             drop(self.unwatch().await);
         }
         self.server.clients.remove(self.client.shared.id);
+        self.home.core().stats.thread(self.home.index()).clients.sub(1);
     }
 
     async fn serve(&mut self) -> Result<(), Error> {
@@ -251,6 +256,7 @@ impl Connection {
 
     /// Runs requests until something must be awaited. Returns how many bytes were used.
     fn process(&mut self, input: &[u8]) -> (usize, Step) {
+        self.config = self.home.config();
         let limits = ReadLimits {
             bulk_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
             authenticated: self.client.authenticated,
@@ -335,10 +341,15 @@ impl Connection {
         match row.scope {
             Scope::Key => self.run_on_keys(row, request),
             Scope::Connection => self.run_here(row, request),
-            Scope::Database => Some(Step::Await(Job::Run(
-                ShardSet::One(self.home.index()),
-                vec![Queued { row, request: request.into() }],
-            ))),
+            Scope::Database => {
+                let shards = self.home.core().shards();
+                let set = if shards > 1 && admin::wants_all_shards(row.name) {
+                    ShardSet::Several((0..shards).collect())
+                } else {
+                    ShardSet::One(self.home.index())
+                };
+                Some(Step::Await(Job::Run(set, vec![Queued { row, request: request.into() }])))
+            }
         }
     }
 
@@ -434,11 +445,10 @@ impl Connection {
             self.reject(Some(row), &error);
             return None;
         }
-        let (db, client) = (self.client.db, self.client.shared.id);
-        let home = self.home.clone();
+        let (by, home) = (self.caller(), self.home.clone());
         let called = self.reply(|out| {
             home.in_place(|turn| {
-                let called = call(turn, row, request, db, client, out);
+                let called = call(turn, home.core(), row, request, &by, out);
                 turn.serve();
                 called
             })
@@ -450,7 +460,16 @@ impl Connection {
                 None
             }
             Called::Blocked(blocked) => Some(Step::Await(Job::Blocked(own, blocked))),
+            Called::Shutdown(_) => None,
         }
+    }
+
+    /// What commands may know of this connection.
+    fn caller(&self) -> By {
+        let address = &self.client.shared.address;
+        let local = ["127.", "[::1]", "/"].iter().any(|start| address.starts_with(start));
+        let caller = Caller { db: self.client.db, local, in_transaction: false };
+        By { client: self.client.shared.id, caller }
     }
 
     fn count_failure(&self, name: Name, code: &str) {
@@ -466,18 +485,39 @@ enum Called {
     Replied(Option<String>),
     /// It waits.
     Blocked(Blocked),
+    /// It wants the server to stop.
+    Shutdown(Shutdown),
 }
 
-/// Runs a command on keys; one that wants to wait is registered with the shards in hand.
+/// Whom a command is from.
+#[derive(Debug, Clone, Copy)]
+struct By {
+    client: u64,
+    caller: Caller,
+}
+
+/// Runs a command on keys or of a whole database; one that wants to wait is registered with the
+/// shards in hand.
 fn call(
     turn: &mut Turn<'_, '_>,
+    core: &Core,
     row: &Row,
     request: &Request<'_>,
-    db: u8,
-    client: u64,
+    by: &By,
     out: &mut Out<'_>,
 ) -> Called {
-    match turn.run(row, request, db, out) {
+    let By { client, caller } = *by;
+    let db = caller.db;
+    let ran = if row.scope == Scope::Database {
+        match admin::run(core, turn, row, request, &caller, out) {
+            Ok(After::Nothing) => Ok(Ran::Replied),
+            Ok(After::Shutdown(how)) => return Called::Shutdown(how),
+            Err(error) => Err(error),
+        }
+    } else {
+        turn.run(row, request, db, out)
+    };
+    match ran {
         Ok(Ran::Replied) => Called::Replied(None),
         Ok(Ran::WouldBlock(wait)) => {
             let (cell, woken) = WaitCell::new();
@@ -513,16 +553,18 @@ impl Connection {
                 return Ok(());
             }
         }
-        let (db, client, protocol) = (self.client.db, self.client.shared.id, self.client.protocol);
+        let (by, protocol) = (self.caller(), self.client.protocol);
+        let core = self.home.core().clone();
         let names: Vec<Name> = list.iter().map(|queued| queued.row.name).collect();
         let work = move |turn: &mut Turn<'_, '_>| {
-            let mut answers = Answers { bytes: Vec::new(), ends: Vec::new(), blocked: None };
+            let mut answers = Answers::default();
             for queued in &list {
                 let request = queued.request.request();
                 let mut out = Out::new(&mut answers.bytes, protocol);
-                match call(turn, queued.row, &request, db, client, &mut out) {
+                match call(turn, &core, queued.row, &request, &by, &mut out) {
                     Called::Replied(code) => answers.ends.push((out.len(), code)),
                     Called::Blocked(blocked) => answers.blocked = Some(blocked),
+                    Called::Shutdown(how) => answers.shutdown = Some(how),
                 }
                 turn.serve();
             }
@@ -538,6 +580,10 @@ impl Connection {
             start = *end;
         }
         self.output.announce(position);
+        if let Some(how) = answers.shutdown {
+            tracing::info!("stopping, as a client asks: {how:?}");
+            self.server.stop.notify_one();
+        }
         if let Some(blocked) = answers.blocked {
             self.wait(set, blocked).await?;
         }
@@ -688,6 +734,9 @@ impl Connection {
         }
         for queued in &queue {
             let request = queued.request.request();
+            if admin::wants_all_shards(queued.row.name) {
+                (0..core.shards()).for_each(&mut include);
+            }
             for index in table::keys(queued.row, &request).into_iter().flatten() {
                 include(core.shard_of(request.arg(index)));
             }
@@ -695,7 +744,8 @@ impl Connection {
         let set = set.unwrap_or(ShardSet::One(self.home.index()));
         let (dirty, watched) = (self.client.dirty.clone(), self.client.watched.clone());
         let (count, steps) = (queue.len(), self.prepare(queue));
-        let client = self.client.shared.id;
+        let mut by = self.caller();
+        by.caller.in_transaction = true;
         let work = move |turn: &mut Turn<'_, '_>| {
             for (db, key) in &watched {
                 turn.with_txn(|txn| drop(txn.key_in(*db, key)));
@@ -711,6 +761,16 @@ impl Connection {
                     ExecStep::Run { queued, db, protocol } => {
                         let mut out = Out::new(&mut bytes, protocol);
                         let request = queued.request.request();
+                        if queued.row.scope == Scope::Database {
+                            let caller = Caller { db, ..by.caller };
+                            if let Err(error) =
+                                admin::run(&core, turn, queued.row, &request, &caller, &mut out)
+                            {
+                                failures.push((queued.row.name, error.code()));
+                                out.error(&error);
+                            }
+                            continue;
+                        }
                         match turn.run(queued.row, &request, db, &mut out) {
                             Ok(Ran::Replied) => {}
                             Ok(Ran::WouldBlock(_)) => out.null_array(),
@@ -723,7 +783,6 @@ impl Connection {
                 }
             }
             turn.serve();
-            let _ = client;
             Some((bytes, failures))
         };
         let (done, position) = self.home.visit(&set, work).await?;

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 
 /// What a command may add to the log beyond its own bytes.
 const RECORD_BYTES: usize = 256;
@@ -41,6 +42,8 @@ pub struct Server {
     core: Arc<Core>,
     clients: Clients,
     next_thread: AtomicUsize,
+    /// Tells that a client wants the server to stop.
+    stop: Notify,
 }
 
 impl Server {
@@ -53,12 +56,16 @@ impl Server {
             core: db.core().clone(),
             clients: Clients::default(),
             next_thread: AtomicUsize::new(0),
+            stop: Notify::new(),
         });
-        let mut listeners = Vec::new();
+        let (mut listeners, mut listening) = (Vec::new(), Vec::new());
         if config.port != 0 {
             for address in addresses(config) {
                 match TcpListener::bind((address.host.as_str(), config.port)).await {
-                    Ok(listener) => listeners.push(listener),
+                    Ok(listener) => {
+                        listening.push(address.host);
+                        listeners.push(listener);
+                    }
                     Err(error) if address.is_optional => {
                         tracing::warn!("not listening on {}: {error}", address.host);
                     }
@@ -69,6 +76,9 @@ impl Server {
                 }
             }
         }
+        let hosts = listening.iter().map(|host| format!(",bind={host}")).collect::<String>();
+        let mut texts = vec![format!("name=tcp{hosts},port={}", config.port)];
+        server.core.stats.tcp_port.set(u64::from(config.port));
         for listener in listeners {
             tokio::spawn(accept_tcp(server.clone(), listener));
         }
@@ -76,9 +86,14 @@ impl Server {
             let listener = UnixListener::bind(&config.unixsocket)
                 .map_err(|error| StorageError::io(&config.unixsocket, "listen on", &error))?;
             tokio::spawn(accept_unix(server.clone(), listener));
+            texts.push(format!("name=unix,bind={}", config.unixsocket.display()));
         }
+        server.core.stats.set_listeners(texts);
         tracing::info!("Ready to accept connections");
-        stop_signal().await;
+        tokio::select! {
+            () = stop_signal() => {}
+            () = server.stop.notified() => {}
+        }
         Ok(())
     }
 
@@ -126,6 +141,7 @@ impl Server {
             return;
         }
         self.core.stats.connections.add_shared(1);
+        self.core.stats.thread(home.index()).clients.add(1);
         let client = Client::new(shared.clone(), &config);
         let output = Output::new(home.clone(), shared, writer);
         let connection = Connection::new(self, home.clone(), reader, client, output);
