@@ -125,7 +125,9 @@ impl Producers {
 
     /// How many of each producer's oldest idempotent IDs are over their time at `now`.
     pub fn expired(&self, now: UnixMs) -> Vec<(Box<[u8]>, u64)> {
-        let limit = now.0.saturating_sub(self.duration_s.saturating_mul(1000));
+        let Some(limit) = now.0.checked_sub(self.duration_s.saturating_mul(1000)) else {
+            return Vec::new();
+        };
         let over = |producer: &Producer| {
             producer.by_number.iter().take_while(|(_, named)| named.id.ms <= limit).count() as u64
         };
@@ -245,12 +247,15 @@ mod tests {
         assert_eq!(producers.entry_of(b"p", &1_u64.to_be_bytes()), None);
         assert_eq!(producers.entry_of(b"p", &3_u64.to_be_bytes()), Some(EntryId::new(3000, 0)));
         assert_eq!(producers.expired(UnixMs(2999)), vec![]);
+        producers.add(b"q", b"early", EntryId::new(0, 1), true);
+        assert_eq!(producers.expired(UnixMs(999)), vec![], "1970 is not long enough ago");
+        assert_eq!(producers.forget(b"q", 1), 1);
         assert_eq!(producers.expired(UnixMs(3000)), vec![(b"p".as_slice().into(), 1)]);
         assert_eq!(producers.forget(b"p", 1), 1);
         producers.check();
         assert_eq!(producers.forget(b"p", 9), 1);
         producers.check();
         assert_eq!((producers.pids_len(), producers.iids_len()), (0, 0));
-        assert_eq!(producers.iids_added(), 3);
+        assert_eq!(producers.iids_added(), 4);
     }
 }
