@@ -196,7 +196,8 @@ impl Stream {
         Some(self.entries_added.saturating_sub(self.entries_read_estimate(delivered)?))
     }
 
-    /// A group's read counter after `ids` were delivered to it in this order.
+    /// A group's read counter after `ids` were delivered to it in this order. It never passes the
+    /// number of entries added: XGROUP's ENTRIESREAD may have set it too high.
     pub fn entries_read_after(&self, group: &Group, ids: &[EntryId]) -> Option<u64> {
         let (mut read, mut delivered) = (group.entries_read, group.last_delivered_id);
         let first = self.first_id();
@@ -205,7 +206,7 @@ impl Stream {
                 && delivered >= first
                 && !self.has_tombstone_after(delivered)
             {
-                read = Some(counter + 1);
+                read = Some((counter + 1).min(self.entries_added));
             } else if self.entries_added > 0 {
                 read = self.entries_read_estimate(id);
             }

@@ -29,6 +29,18 @@ fn count(world: &World, ms: u64) -> Option<u64> {
 }
 
 #[test]
+fn entries_read_never_passes_entries_added() {
+    let mut world = world();
+    world.script(&[
+        ("XADD s 1-1 f v", "1-1"),
+        ("XADD s 1-2 f v", "1-2"),
+        ("XGROUP CREATE s g 1-1 ENTRIESREAD 2", "OK"),
+        ("XREADGROUP GROUP g c STREAMS s >", "[[s, [[1-2, [f, v]]]]]"),
+    ]);
+    assert_eq!(world.stream("s").group(b"g").unwrap().entries_read(), Some(2));
+}
+
+#[test]
 fn groups_begin_are_set_and_end() {
     let mut world = world();
     let bad_options =
