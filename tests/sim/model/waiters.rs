@@ -1,0 +1,88 @@
+//! The model's blocked readers: on each key first come, first served.
+
+use super::{Bytes, Model, Value};
+use crate::reply::{Reply, Wait};
+
+#[derive(Debug, Clone)]
+pub(super) struct Waiter {
+    client: u64,
+    wait: Wait,
+}
+
+impl Model {
+    /// Whether a blocked call that runs again may see the key.
+    pub(super) fn is_in_hand(&self, key: &[u8]) -> bool {
+        self.in_hand.as_ref().is_none_or(|keys| keys.contains(key))
+    }
+
+    /// Registers a reader.
+    pub(crate) fn block(&mut self, client: u64, wait: Wait) {
+        for key in &wait.keys {
+            self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
+        }
+        self.waiters.push(Waiter { client, wait });
+    }
+
+    /// Takes a reader's wait back.
+    pub(crate) fn unblock(&mut self, client: u64) {
+        self.waiters.retain(|waiter| waiter.client != client);
+    }
+
+    /// Serves those who wait on signalled keys. `note` hears of each command that was run again.
+    pub(crate) fn serve(&mut self, note: &mut dyn FnMut(&[Bytes])) -> Vec<(u64, Reply)> {
+        let mut served = Vec::new();
+        while !self.signals.is_empty() {
+            for key in std::mem::take(&mut self.signals) {
+                self.serve_key(&key, &mut served, note);
+            }
+        }
+        served
+    }
+
+    /// Looks again at keys whose time for that has come, among those in hand.
+    pub(crate) fn retry(&mut self, note: &mut dyn FnMut(&[Bytes])) -> Vec<(u64, Reply)> {
+        let mut served = Vec::new();
+        loop {
+            let mine = |key: &Bytes| self.is_in_hand(key);
+            let due = self.retries.iter().find(|(at, key)| *at <= self.now && mine(key)).cloned();
+            let Some(due) = due else { return served };
+            self.retries.remove(&due);
+            self.serve_key(&due.1, &mut served, note);
+        }
+    }
+
+    fn serve_key(
+        &mut self,
+        key: &Bytes,
+        served: &mut Vec<(u64, Reply)>,
+        note: &mut dyn FnMut(&[Bytes]),
+    ) {
+        let on_key = self.waiters.iter().filter(|waiter| waiter.wait.keys.contains(key));
+        let mut on_key: Vec<Waiter> = on_key.cloned().collect();
+        // Groups go by themselves; the order among them changes nothing that can be seen.
+        on_key.sort_by_key(|waiter| waiter.wait.group.clone());
+        let mut nothing_left = None;
+        for waiter in on_key {
+            let group = &waiter.wait.group;
+            let is_stream =
+                matches!(self.keys.get(key).map(|held| &held.value), Some(Value::Stream(_)));
+            // Nobody behind one who found nothing finds anything.
+            if (group.is_none() && !is_stream) || (group.is_some() && nothing_left == *group) {
+                continue;
+            }
+            note(&waiter.wait.words);
+            match self.run(&waiter.wait.words) {
+                Reply::Waits(wait) => {
+                    self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
+                    if waiter.wait.retry_at.is_none() {
+                        nothing_left.clone_from(group);
+                    }
+                }
+                reply => {
+                    self.unblock(waiter.client);
+                    served.push((waiter.client, reply));
+                }
+            }
+        }
+    }
+}
