@@ -250,6 +250,8 @@ impl<'a> KeyCommand<'a> for SwapDb {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         if self.first != self.second {
+            // A key whose time is over is none: who watches the name sees no change.
+            txn.expire_due(usize::MAX);
             txn.swap_databases(self.first, self.second);
         }
         txn.count_changes(1);

@@ -7,6 +7,7 @@
 
 use super::Server;
 use super::client::{Client, Queued, ReplyMode, Then};
+use super::meter::Meter;
 use super::output::Output;
 use super::resp::{ReadLimits, RequestReader};
 use super::socket::Reader;
@@ -53,6 +54,11 @@ pub(super) struct Connection {
     client: Client,
     output: Rc<Output>,
     peer_closed: bool,
+    meter: Meter,
+    /// How many commands were begun.
+    dispatched: u64,
+    /// The one that was begun last.
+    last: Option<&'static Row>,
 }
 
 /// How processing ended.
@@ -93,6 +99,8 @@ struct Answers {
     ends: Vec<(usize, Option<String>)>,
     blocked: Option<Blocked>,
     shutdown: Option<Shutdown>,
+    /// The commands, and how long each took.
+    ran: Vec<(Queued, Duration)>,
 }
 
 impl Connection {
@@ -104,6 +112,7 @@ impl Connection {
         output: Rc<Output>,
     ) -> Self {
         let config = home.config();
+        let meter = Meter::new(home.clone(), client.shared.clone());
         Connection {
             server,
             home,
@@ -114,6 +123,9 @@ impl Connection {
             client,
             output,
             peer_closed: false,
+            meter,
+            dispatched: 0,
+            last: None,
         }
     }
 
@@ -262,14 +274,13 @@ impl Connection {
             authenticated: self.client.authenticated,
         };
         let mut requests = std::mem::take(&mut self.requests);
-        let began = Instant::now();
-        let mut ran: Option<(&'static Row, u64)> = None;
+        let before = self.dispatched;
         let mut used = 0;
         let step = loop {
             match requests.next(&input[used..], &limits) {
                 Ok(Some((request, n))) => {
                     used += n;
-                    match self.dispatch(&request, &mut ran) {
+                    match self.dispatch(&request) {
                         None if limits.authenticated == self.client.authenticated => {}
                         None => break Step::Read,
                         Some(step) => break step,
@@ -287,33 +298,26 @@ impl Connection {
             }
         };
         self.requests = requests;
-        if let Some((row, calls)) = ran {
-            self.count_run(row, calls, began.elapsed());
-        }
+        self.meter.flush(&self.config);
+        self.show_activity(self.dispatched - before);
         self.output.announce(Position::default());
         (used, step)
     }
 
-    /// Counts commands that ran in a row within this time.
-    fn count_run(&self, row: &Row, calls: u64, took: Duration) {
-        let stats = self.home.core().stats.thread(self.home.index());
-        let counters = stats.command(row.name);
-        counters.calls.add(calls);
-        counters.nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    /// Tells others of what the client does.
+    fn show_activity(&self, commands: u64) {
         let seen = &self.client.shared.seen;
-        let command = u32::try_from(row.name.index() + 1).unwrap_or_default();
-        seen.command.store(command, Ordering::Relaxed);
-        seen.commands.fetch_add(calls, Ordering::Relaxed);
+        if let Some(row) = self.last {
+            let command = u32::try_from(row.name.index() + 1).unwrap_or_default();
+            seen.command.store(command, Ordering::Relaxed);
+        }
+        seen.commands.fetch_add(commands, Ordering::Relaxed);
         seen.last_ms.store(self.home.now().0, Ordering::Relaxed);
         seen.db.store(self.client.db, Ordering::Relaxed);
     }
 
     /// Runs one request, or says what must be awaited.
-    fn dispatch(
-        &mut self,
-        request: &Request<'_>,
-        ran: &mut Option<(&'static Row, u64)>,
-    ) -> Option<Step> {
+    fn dispatch(&mut self, request: &Request<'_>) -> Option<Step> {
         let row = match table::lookup(request) {
             Ok(row) => row,
             Err(error) => {
@@ -329,15 +333,19 @@ impl Connection {
             self.queue(row, request);
             return None;
         }
-        match ran {
-            Some((last, calls)) if last.name == row.name => *calls += 1,
-            Some((last, calls)) => {
-                let stats = self.home.core().stats.thread(self.home.index());
-                stats.command(last.name).calls.add(*calls);
-                *ran = Some((row, 1));
-            }
-            None => *ran = Some((row, 1)),
+        self.dispatched += 1;
+        self.last = Some(row);
+        self.meter.begin(&self.config, row);
+        let step = self.run_request(row, request);
+        match step {
+            // It runs where the shards are, and is measured there.
+            Some(Step::Await(Job::Run(..))) => self.meter.hand_over(&self.config),
+            _ => self.meter.end(&self.config, request),
         }
+        step
+    }
+
+    fn run_request(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         match row.scope {
             Scope::Key => self.run_on_keys(row, request),
             Scope::Connection => self.run_here(row, request),
@@ -555,10 +563,10 @@ impl Connection {
         }
         let (by, protocol) = (self.caller(), self.client.protocol);
         let core = self.home.core().clone();
-        let names: Vec<Name> = list.iter().map(|queued| queued.row.name).collect();
         let work = move |turn: &mut Turn<'_, '_>| {
             let mut answers = Answers::default();
-            for queued in &list {
+            for queued in list {
+                let began = Instant::now();
                 let request = queued.request.request();
                 let mut out = Out::new(&mut answers.bytes, protocol);
                 match call(turn, &core, queued.row, &request, &by, &mut out) {
@@ -567,14 +575,16 @@ impl Connection {
                     Called::Shutdown(how) => answers.shutdown = Some(how),
                 }
                 turn.serve();
+                answers.ran.push((queued, began.elapsed()));
             }
             answers
         };
         let (answers, position) = self.home.visit(&set, work).await?;
         let mut start = 0;
-        for ((end, code), name) in answers.ends.iter().zip(names) {
+        self.note_all(&answers.ran);
+        for ((end, code), (queued, _)) in answers.ends.iter().zip(&answers.ran) {
             if let Some(code) = code {
-                self.count_failure(name, code);
+                self.count_failure(queued.row.name, code);
             }
             self.reply(|out| out.raw(&answers.bytes[start..*end]));
             start = *end;
@@ -588,6 +598,14 @@ impl Connection {
             self.wait(set, blocked).await?;
         }
         Ok(())
+    }
+
+    /// Notes how long commands took that ran elsewhere.
+    fn note_all(&self, ran: &[(Queued, Duration)]) {
+        for (queued, took) in ran {
+            let request = queued.request.request();
+            self.meter.note(&self.config, queued.row, 1, *took, Some(&request));
+        }
     }
 
     /// Waits until the reader is served or its time is over.
@@ -754,41 +772,30 @@ impl Connection {
                 return None;
             }
             let mut bytes = Vec::new();
-            let mut failures = Vec::new();
+            let (mut failures, mut ran) = (Vec::new(), Vec::new());
             for step in steps {
                 match step {
                     ExecStep::Answered(reply) => bytes.extend_from_slice(&reply),
                     ExecStep::Run { queued, db, protocol } => {
+                        let began = Instant::now();
                         let mut out = Out::new(&mut bytes, protocol);
-                        let request = queued.request.request();
-                        if queued.row.scope == Scope::Database {
-                            let caller = Caller { db, ..by.caller };
-                            if let Err(error) =
-                                admin::run(&core, turn, queued.row, &request, &caller, &mut out)
-                            {
-                                failures.push((queued.row.name, error.code()));
-                                out.error(&error);
-                            }
-                            continue;
+                        let caller = Caller { db, ..by.caller };
+                        if let Err(error) = run_queued(turn, &core, &queued, &caller, &mut out) {
+                            failures.push((queued.row.name, error.code()));
+                            out.error(&error);
                         }
-                        match turn.run(queued.row, &request, db, &mut out) {
-                            Ok(Ran::Replied) => {}
-                            Ok(Ran::WouldBlock(_)) => out.null_array(),
-                            Err(error) => {
-                                failures.push((queued.row.name, error.code()));
-                                out.error(&error);
-                            }
-                        }
+                        ran.push((queued, began.elapsed()));
                     }
                 }
             }
             turn.serve();
-            Some((bytes, failures))
+            Some((bytes, failures, ran))
         };
         let (done, position) = self.home.visit(&set, work).await?;
         match done {
             None => self.reply(|out| out.null_array()),
-            Some((bytes, failures)) => {
+            Some((bytes, failures, ran)) => {
+                self.note_all(&ran);
                 for (name, code) in failures {
                     self.count_failure(name, &code);
                 }
@@ -813,6 +820,7 @@ impl Connection {
                 steps.push(ExecStep::Run { queued, db, protocol });
                 continue;
             }
+            let began = Instant::now();
             let mut reply = Vec::new();
             let mut out = Out::new(&mut reply, self.client.protocol);
             let request = queued.request.request();
@@ -820,10 +828,29 @@ impl Connection {
                 out.truncate(0);
                 out.error(&error);
             }
+            self.meter.note(&config, queued.row, 1, began.elapsed(), Some(&request));
             steps.push(ExecStep::Answered(reply));
         }
         steps
     }
+}
+
+/// Runs a command of a transaction; what would wait has found nothing.
+fn run_queued(
+    turn: &mut Turn<'_, '_>,
+    core: &Core,
+    queued: &Queued,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    let request = queued.request.request();
+    if queued.row.scope == Scope::Database {
+        // Nothing that would stop the server is let into a transaction.
+        let _ = admin::run(core, turn, queued.row, &request, caller, out)?;
+    } else if let Ran::WouldBlock(_) = turn.run(queued.row, &request, caller.db, out)? {
+        out.null_array();
+    }
+    Ok(())
 }
 
 /// One command of a transaction.

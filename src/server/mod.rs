@@ -12,6 +12,7 @@
 mod client;
 mod clients;
 mod connection;
+mod meter;
 mod output;
 pub mod resp;
 mod socket;

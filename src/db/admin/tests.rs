@@ -232,7 +232,7 @@ fn delays_are_kept_by_kind() {
     assert!(world.run("LATENCY GRAPH command").contains("high 500 ms, low 400 ms"));
     assert!(world.run("LATENCY GRAPH foo").starts_with("-ERR No samples available"));
     assert_eq!(world.run("LATENCY RESET"), ":1\r\n");
-    core.stats.thread(1).command(Name::XAdd).ran(3000, false, true);
+    core.stats.thread(1).command(Name::XAdd).ran(1, 3000, true);
     let histogram = world.run("LATENCY HISTOGRAM xadd xlen");
     assert!(histogram.ends_with("*2\r\n:4\r\n:1\r\n"), "{histogram}");
 }
