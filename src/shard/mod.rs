@@ -277,6 +277,25 @@ impl<'t, 's> Turn<'t, 's> {
         run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now))
     }
 
+    /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were
+    /// served. A reply of the turn may tell of whatever any of the shards held, so the position is
+    /// that of the latest change of all. Nothing stays behind: what concerns one shard must not
+    /// wait in the buffer of another, behind what that logs next.
+    ///
+    /// # Errors
+    /// As [`Shard::end_turn`].
+    ///
+    /// # Panics
+    /// Never: a turn has a shard.
+    pub fn end(&mut self, aof: Option<&Aof>) -> Result<Position, StorageError> {
+        let latest = self.shards().map(|shard| shard.position).max().unwrap_or_default();
+        let (first, others) = self.shards.split_first_mut().expect("a turn has a shard");
+        first.reached(latest);
+        let position = first.end_turn(aof, true)?;
+        others.iter_mut().for_each(|shard| shard.reached(position));
+        Ok(position)
+    }
+
     /// Registers a blocked reader with those of its keys whose shards are in hand.
     pub fn block(&mut self, wait: Wait, blocker: Blocker) {
         let Wait { mut keys, group, retry_at, request, .. } = wait;
