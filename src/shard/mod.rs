@@ -298,12 +298,12 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Registers a blocked reader with those of its keys whose shards are in hand.
     pub fn block(&mut self, wait: Wait, blocker: Blocker) {
-        let Wait { mut keys, group, retry_at, request, .. } = wait;
+        let Wait { mut keys, group, claim_idle_ms, retry_at, request, .. } = wait;
         let Blocker { client, cell, db, protocol } = blocker;
         keys.sort_unstable();
         keys.dedup();
-        let claims = retry_at.is_some();
-        let waiter = Arc::new(Waiter { client, cell, db, protocol, keys, group, claims, request });
+        let waiter = Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request };
+        let waiter = Arc::new(waiter);
         for shard in &mut *self.shards {
             let slots = shard.keyspace.slots();
             let keys = waiter.keys.iter().map(|key| &**key);
@@ -368,15 +368,14 @@ impl<'t, 's> Turn<'t, 's> {
 
     fn serve_groups(&mut self, at: usize, name: &KeyName, queue: &mut KeyQueue) {
         for members in queue.groups.values_mut() {
-            let mut from = 0;
-            while let Some((&ticket, waiter)) = members.range(from..).next() {
-                let waiter = waiter.clone();
+            let (mut from, mut below_ms) = (0, None);
+            while let Some((ticket, waiter)) = members.next(from, below_ms) {
                 from = ticket + 1;
                 if self.try_serve(at, name, &waiter) {
-                    members.remove(&ticket);
-                } else if !waiter.claims {
-                    // Nothing is left for this group that is not pending.
-                    break;
+                    members.remove(ticket);
+                } else {
+                    // Nothing is left for this group that is new, or that was idle for as long.
+                    below_ms = Some(waiter.claim_idle_ms.unwrap_or(u64::MAX));
                 }
             }
         }
