@@ -58,7 +58,7 @@ fn run(config: Config) -> Result<(), Error> {
     say_where_the_data_is(&config, &db, began);
     runtime.block_on(Server::run(&db, &config))?;
     db.close()?;
-    tracing::info!("Everything is on disk, bye");
+    tracing::info!("Stopped");
     Ok(())
 }
 
