@@ -707,7 +707,9 @@ impl Connection {
             let (flag, watched) = (self.client.dirty.clone(), name.clone());
             let watch = move |turn: &mut Turn<'_, '_>| {
                 // One that is expired goes first: its going must not count as a change.
-                turn.with_txn(|txn| drop(txn.key_in(watched.0, &watched.1)));
+                turn.with_txn(|txn| {
+                    txn.key_in(watched.0, &watched.1);
+                });
                 turn.shards_mut().for_each(|shard| {
                     shard.keyspace_mut().watch(watched.0, &watched.1, &flag);
                 });
@@ -759,14 +761,16 @@ impl Connection {
                 include(core.shard_of(request.arg(index)));
             }
         }
-        let set = set.unwrap_or(ShardSet::One(self.home.index()));
+        let set = set.unwrap_or_else(|| ShardSet::One(self.home.index()));
         let (dirty, watched) = (self.client.dirty.clone(), self.client.watched.clone());
         let (count, steps) = (queue.len(), self.prepare(queue));
         let mut by = self.caller();
         by.caller.in_transaction = true;
         let work = move |turn: &mut Turn<'_, '_>| {
             for (db, key) in &watched {
-                turn.with_txn(|txn| drop(txn.key_in(*db, key)));
+                turn.with_txn(|txn| {
+                    txn.key_in(*db, key);
+                });
             }
             if dirty.load(Ordering::Acquire) {
                 return None;
