@@ -84,6 +84,8 @@ impl Server {
             tokio::spawn(accept_tcp(server.clone(), listener));
         }
         if !config.unixsocket.as_os_str().is_empty() {
+            // A server that was killed has left its socket; nobody listens on it any more.
+            let _ = std::fs::remove_file(&config.unixsocket);
             let listener = UnixListener::bind(&config.unixsocket)
                 .map_err(|error| StorageError::io(&config.unixsocket, "listen on", &error))?;
             tokio::spawn(accept_unix(server.clone(), listener));
