@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blocking;
+mod restart;
 
 use std::fmt;
 use std::fs;
@@ -94,8 +95,10 @@ impl Place {
             if let Some(status) = process.try_wait().unwrap() {
                 return Err(status);
             }
+            // Another server may still answer on the socket.
+            let line = format!("process_id:{}\r\n", process.id());
             if let Ok(mut client) = Client::try_connect(&self.socket())
-                && client.try_ask("PING").is_some_and(|reply| reply == "+PONG")
+                && client.try_ask("INFO server").is_some_and(|reply| reply.contains(&line))
             {
                 return Ok(Server { process, place: self.clone() });
             }
