@@ -267,3 +267,27 @@ fn the_same_seed_gives_the_same_bytes() {
         assert!(first == second, "seed {seed}");
     }
 }
+
+#[test]
+fn a_look_at_several_shards_leaves_nothing_behind_in_the_first() {
+    let log = LogSetup { seed: 1, policy: SyncPolicy::Always, everything: false };
+    let setup = Setup { shards: 4, protocol: Protocol::Resp2, block_entries: 0, log: Some(log) };
+    let run = |now, line: &str| {
+        let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        Step::Run { now, batch: vec![words] }
+    };
+    let end_turns = (0..4).map(|shard| Step::EndTurn { shard });
+    // `s` is the first shard's, `t` the last one's.
+    let mut steps = vec![
+        run(1, "XGROUP CREATE s g 0 MKSTREAM"),
+        run(2, "XGROUP CREATE t g 0 MKSTREAM"),
+        run(3, "XREADGROUP GROUP g c STREAMS s t > >"),
+        run(4, "XREADGROUP GROUP g c STREAMS s t > >"),
+        run(5, "DEL t"),
+    ];
+    steps.extend(end_turns.clone());
+    steps.push(run(6, "XADD s 1-1 f v"));
+    steps.extend(end_turns);
+    steps.push(Step::Crash { seed: 1, kill: true, shards: 4 });
+    assert_eq!(play(&setup, &steps), None);
+}
