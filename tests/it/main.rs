@@ -4,7 +4,7 @@
 //! directory (no port is taken, none can clash), and a client that sends bytes and reads values.
 //! Every server is told to stop when its value is dropped, and a panic in its log fails the test.
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod blocking;
 mod restart;
