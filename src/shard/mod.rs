@@ -340,11 +340,11 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Serves those who wait on keys that were signalled, in the order of the signals.
     pub fn serve(&mut self) {
-        for at in 0..self.shards.len() {
-            while self.shards[at].keyspace.has_signals() {
-                for name in self.shards[at].keyspace.take_signals() {
-                    self.serve_key(at, name);
-                }
+        loop {
+            let next = |at: usize| Some((self.shards[at].keyspace.next_signal()?, at));
+            let Some((_, at)) = (0..self.shards.len()).filter_map(next).min() else { return };
+            if let Some(name) = self.shards[at].keyspace.take_signal() {
+                self.serve_key(at, name);
             }
         }
     }
