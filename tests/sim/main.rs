@@ -291,3 +291,21 @@ fn a_look_at_several_shards_leaves_nothing_behind_in_the_first() {
     steps.push(Step::Crash { seed: 1, kill: true, shards: 4 });
     assert_eq!(play(&setup, &steps), None);
 }
+
+#[test]
+fn keys_of_several_shards_are_served_in_the_order_of_their_signals() {
+    let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let run = |now, line| Step::Run { now, batch: vec![words(line)] };
+    // `s` is the first shard's, `t` the last one's: the second reader is served first, whole.
+    let steps = [
+        run(1, "XGROUP CREATE s g 0 MKSTREAM"),
+        run(2, "XGROUP CREATE t g 0 MKSTREAM"),
+        run(3, "XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        run(4, "XREADGROUP GROUP g d BLOCK 0 STREAMS s t > >"),
+        Step::Run { now: 5, batch: vec![words("XADD t 1-1 f v"), words("XADD s 1-1 f v")] },
+    ];
+    for shards in [1, 4] {
+        let setup = Setup { shards, protocol: Protocol::Resp2, block_entries: 0, log: None };
+        assert_eq!(play(&setup, &steps), None);
+    }
+}
