@@ -28,6 +28,10 @@ const COMMANDS_MAX: u32 = 1024;
 const LOG_BYTES_MAX: usize = 1 << 20;
 /// Changes that no reply waits for are logged within this time.
 const IDLE_TICK: Duration = Duration::from_secs(1);
+/// The shortest time between two looks at what is due.
+const TICK_MIN: Duration = Duration::from_millis(1);
+/// The same while CLIENT PAUSE keeps everything as it is.
+const PAUSED_TICK: Duration = Duration::from_millis(50);
 
 /// A connection's output, as the turn's end sees it.
 pub trait Outlet {
@@ -142,12 +146,27 @@ impl Home {
 
     /// The settings. **Cost**: an atomic load, unless they have changed.
     pub fn config(&self) -> Arc<Config> {
+        self.refresh();
+        self.config.borrow().1.clone()
+    }
+
+    /// Brings a copy of the settings up to date; returns whether it was not.
+    pub fn refresh_copy(&self, config: &mut Arc<Config>) -> bool {
+        self.refresh();
+        let kept = self.config.borrow();
+        let is_old = !Arc::ptr_eq(&kept.1, config);
+        if is_old {
+            *config = kept.1.clone();
+        }
+        is_old
+    }
+
+    fn refresh(&self) {
         let version = self.core.config_version();
         let mut kept = self.config.borrow_mut();
         if kept.0 != version {
             *kept = (version, self.core.config());
         }
-        kept.1.clone()
     }
 
     /// The wall clock, read once a turn.
@@ -228,16 +247,11 @@ impl Home {
     /// Appends what these changes were, and hands on what they left over.
     pub(super) fn append(&self, shard: &mut Shard, all: bool) -> Result<Position, StorageError> {
         let position = shard.end_turn(self.core.aof(), all);
-        self.hand_on(shard);
-        position
-    }
-
-    /// Publishes the events of a turn, and has freed what it removed.
-    pub(super) fn hand_on(&self, shard: &mut Shard) {
         if shard.has_leftovers() {
             self.core.publish(shard.take_events());
             self.core.discard(shard.take_garbage());
         }
+        position
     }
 
     /// Runs `work` with these shards in hand. The position is where the log was after it; in
@@ -315,16 +329,18 @@ impl Home {
     async fn tend(self: Rc<Self>) {
         let mut second = 0;
         loop {
+            let least = if self.core.pause.is_active() { PAUSED_TICK } else { TICK_MIN };
             let wait = self.due.get().map_or(IDLE_TICK, |due| {
                 let ms = due.since(self.core.now());
-                Duration::from_millis(ms).clamp(Duration::from_millis(1), IDLE_TICK)
+                Duration::from_millis(ms).clamp(least, IDLE_TICK)
             });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.due_changed.notified() => continue,
             }
             let now = self.core.now();
-            if self.due.get().is_some_and(|due| due <= now) {
+            let is_due = self.due.get().is_some_and(|due| due <= now);
+            if is_due && self.core.pause.holds(true, now).is_none() {
                 self.in_place(|turn| turn.tend());
             }
             if now.0 / 1000 != second && self.is_home() {

@@ -204,7 +204,8 @@ fn clients(source: &Source<'_>, text: &mut Text) {
     text.put("client_recent_max_input_buffer", input);
     let output = largest(|thread| thread.output_buffer_max.get()).unwrap_or_default();
     text.put("client_recent_max_output_buffer", output);
-    text.put("blocked_clients", source.blocked_clients);
+    let waiting = stats.sum(|thread| thread.waiting_clients.get());
+    text.put("blocked_clients", source.blocked_clients as u64 + waiting);
     text.put("tracking_clients", 0);
     text.put("pubsub_clients", core.pubsub.counts().clients);
     text.put("watching_clients", stats.sum(|thread| thread.watching_clients.get()));

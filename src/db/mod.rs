@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `home.rs` | one thread's side: turns, output, visits to other shards |
 //! | `borrow.rs` | commands over several shards |
+//! | `pause.rs` | CLIENT PAUSE |
 //! | `admin.rs` | commands of a whole database and of the server |
 //! | `info.rs`, `memory.rs`, `configure.rs`, `debug.rs` | INFO, MEMORY, CONFIG, DEBUG |
 //! | `slowlog.rs`, `latency.rs` | what was slow: kept, and SLOWLOG, LATENCY |
@@ -18,6 +19,7 @@ pub mod home;
 pub mod info;
 pub mod latency;
 mod memory;
+pub mod pause;
 mod process;
 pub mod slowlog;
 pub mod stats;
@@ -35,6 +37,7 @@ use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use home::{Home, Message};
 use info::Identity;
+use pause::Pause;
 use stats::Stats;
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -59,6 +62,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// Counters.
     pub stats: Stats,
+    /// Whether commands wait.
+    pub pause: Pause,
 }
 
 /// An open database.
@@ -113,6 +118,7 @@ impl Db {
             background,
             pubsub: PubSub::new(),
             stats,
+            pause: Pause::default(),
         });
         if let Some(aof) = &core.aof {
             let doors = core.doors.clone();

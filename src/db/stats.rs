@@ -199,6 +199,8 @@ pub struct ThreadStats {
     pub clients: Gauge,
     /// Clients that watch a key.
     pub watching_clients: Gauge,
+    /// Clients that wait for something else than entries: the disk, the end of a pause.
+    pub waiting_clients: Gauge,
     /// Clients that wait with a time limit.
     pub timed_clients: Gauge,
     /// Bytes that the clients' buffers take.
@@ -219,6 +221,7 @@ impl ThreadStats {
             writes: Counter::default(),
             clients: Gauge::default(),
             watching_clients: Gauge::default(),
+            waiting_clients: Gauge::default(),
             timed_clients: Gauge::default(),
             client_bytes: Gauge::default(),
             input_buffer_max: Gauge::default(),

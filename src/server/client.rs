@@ -1,15 +1,21 @@
-//! What a client has set, and the commands that set it: protocol, database, transaction, watched
-//! keys. These run in the connection's task and touch no shard.
+//! What a client has set, and the commands that set it: protocol, user, database, transaction,
+//! watched keys, subscriptions. These run in the connection's task and touch no shard.
 
-use super::clients::Shared;
-use crate::command::args::{is_word, lossy, strict_integer};
+use super::Server;
+use super::clients::{Shared, flag};
+use super::users;
+use crate::command::args::{integer, is_word, lossy, strict_integer};
 use crate::command::table::{Flags, Name, Row};
 use crate::command::{Out, OwnedRequest, Protocol, Request, docs};
-use crate::config::Config;
+use crate::config::{CompatProfile, Config};
+use crate::db::info;
+use crate::db::pause::Paused;
 use crate::error::CommandError;
 use crate::keyspace::{DATABASES, KeyName};
+use crate::pubsub::ClientCounts;
+use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A command that waits for EXEC, or for its turn on another shard.
 #[derive(Debug)]
@@ -31,6 +37,22 @@ pub(super) enum Then {
     Watch(Vec<Box<[u8]>>),
     /// Watch no keys any more.
     Unwatch,
+    /// Delay commands for so many milliseconds, and answer when that holds everywhere.
+    Pause(Paused, u64),
+    /// WAIT, WAITAOF: wait until it is true or the time is over, then answer.
+    Wait(Acknowledged),
+}
+
+/// What WAIT and WAITAOF wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    pub(super) name: Name,
+    /// Whether this server's disk must have the connection's writes.
+    pub(super) local: bool,
+    /// How many replicas must have them. There are none.
+    pub(super) replicas: u64,
+    /// For how long; 0 is forever.
+    pub(super) timeout_ms: u64,
 }
 
 /// Which replies a client wants.
@@ -42,14 +64,31 @@ pub(super) enum ReplyMode {
     Skip,
 }
 
+/// What surrounds a command of the connection.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) server: &'a Arc<Server>,
+    pub(super) config: &'a Config,
+    /// Whether EXEC runs it.
+    pub(super) in_exec: bool,
+}
+
+impl Around<'_> {
+    pub(super) fn is_valkey(&self) -> bool {
+        self.config.compat_profile == CompatProfile::Valkey
+    }
+}
+
 /// One client's state.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) shared: Arc<Shared>,
     pub(super) protocol: Protocol,
     pub(super) db: u8,
+    /// Whether it has given the password.
     pub(super) authenticated: bool,
     pub(super) reply_mode: ReplyMode,
+    pub(super) no_touch: bool,
     /// The commands queued since MULTI.
     pub(super) queue: Option<Vec<Queued>>,
     /// Whether the transaction cannot run any more.
@@ -57,32 +96,86 @@ pub(super) struct Client {
     pub(super) watched: Vec<KeyName>,
     /// Set when a watched key changes.
     pub(super) dirty: Arc<AtomicBool>,
+    pub(super) listens: ClientCounts,
+    /// Mail that must leave before the reply of the transaction at hand.
+    pub(super) early_mail: Vec<Bytes>,
+    /// Whether mail was put before a reply.
+    pub(super) has_received: bool,
 }
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, config: &Config) -> Self {
+        let dirty = shared.dirty.clone();
         Client {
             shared,
             protocol: Protocol::Resp2,
             db: 0,
             authenticated: config.requirepass.is_empty(),
             reply_mode: ReplyMode::On,
+            no_touch: false,
             queue: None,
             is_doomed: false,
             watched: Vec::new(),
-            dirty: Arc::default(),
+            dirty,
+            listens: ClientCounts::default(),
+            early_mail: Vec::new(),
+            has_received: false,
         }
     }
 
+    /// Whether the client may do what needs the password.
+    pub(super) fn is_authenticated(&self, config: &Config) -> bool {
+        self.authenticated || config.requirepass.is_empty()
+    }
+
+    /// Whether it has subscriptions, and a protocol that can tell messages from replies only if
+    /// nothing else is sent.
+    pub(super) fn is_subscriber(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.listens != ClientCounts::default()
+    }
+
     /// Why a command may not run now, before it is queued or run.
-    pub(super) fn refusal(&self, row: &Row) -> Option<CommandError> {
-        if !self.authenticated && !row.flags.has(Flags::NO_AUTH) {
+    pub(super) fn refusal(&self, row: &Row, config: &Config) -> Option<CommandError> {
+        if !self.is_authenticated(config) && !row.flags.has(Flags::NO_AUTH) {
             return Some(CommandError::Fixed("NOAUTH Authentication required."));
         }
-        if self.queue.is_some() && row.flags.has(Flags::NO_MULTI) {
-            return Some(CommandError::Fixed("ERR Command not allowed inside a transaction"));
+        if self.queue.is_some() {
+            let valkey = config.compat_profile == CompatProfile::Valkey;
+            let nests = matches!(row.name, Name::Multi | Name::Watch);
+            if row.flags.has(Flags::NO_MULTI) || (valkey && nests) {
+                return Some(match valkey {
+                    true => CommandError::composed(format!(
+                        "ERR Command '{}' not allowed inside a transaction",
+                        row.full_name()
+                    )),
+                    false => CommandError::Fixed("ERR Command not allowed inside a transaction"),
+                });
+            }
         }
         None
+    }
+
+    /// Why a subscriber may not run a command: it could not tell the reply from a message.
+    pub(super) fn subscriber_refusal(&self, row: &Row) -> Option<CommandError> {
+        let allowed = matches!(
+            row.name,
+            Name::Ping
+                | Name::Subscribe
+                | Name::SSubscribe
+                | Name::PSubscribe
+                | Name::Unsubscribe
+                | Name::SUnsubscribe
+                | Name::PUnsubscribe
+                | Name::Quit
+                | Name::Reset
+        );
+        (self.is_subscriber() && !allowed).then(|| {
+            CommandError::composed(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                row.full_name()
+            ))
+        })
     }
 
     /// Whether a command waits for EXEC.
@@ -94,6 +187,31 @@ impl Client {
             )
     }
 
+    /// Lets others see what has changed.
+    pub(super) fn show(&self) {
+        let seen = &self.shared.seen;
+        let queued =
+            self.queue.as_ref().map_or(-1, |queue| i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        seen.queued.store(queued, Ordering::Relaxed);
+        let watched = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
+        seen.watched.store(watched, Ordering::Relaxed);
+        seen.db.store(self.db, Ordering::Relaxed);
+        let protocol = if self.protocol == Protocol::Resp3 { 3 } else { 2 };
+        seen.protocol.store(protocol, Ordering::Relaxed);
+        self.shared.mark(flag::SUBSCRIBED, self.listens != ClientCounts::default());
+    }
+
+    /// Puts what others have sent until now before the reply.
+    pub(super) fn receive(&mut self, mail: Vec<Bytes>, in_exec: bool, out: &mut Out<'_>) {
+        self.has_received |= !mail.is_empty();
+        if in_exec {
+            // Inside the array of EXEC no frame may stand that is no reply.
+            self.early_mail.extend(mail);
+        } else {
+            mail.iter().for_each(|frame| out.raw(frame));
+        }
+    }
+
     /// Runs a command of the connection.
     ///
     /// # Errors
@@ -102,27 +220,74 @@ impl Client {
         &mut self,
         row: &'static Row,
         request: &Request<'_>,
-        config: &Config,
+        around: Around<'_>,
         out: &mut Out<'_>,
     ) -> Result<Then, CommandError> {
         if row.is_help() {
             docs::help(row.name, out);
             return Ok(Then::Nothing);
         }
-        #[expect(clippy::wildcard_enum_match_arm, reason = "all other commands run elsewhere")]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the other commands follow below")]
         match row.name {
-            Name::Hello => self.hello(request, config, out)?,
-            Name::Ping => match request.get(1) {
-                None => out.simple("PONG"),
-                Some(text) if request.len() == 2 => out.bulk(text),
-                Some(_) => return Err(CommandError::arity("ping")),
-            },
+            Name::Hello => self.hello(request, around, out)?,
+            Name::Auth => {
+                match request.len() {
+                    2 => self.authenticate(None, request.arg(1), around)?,
+                    3 => {
+                        let user = Some(request.arg(1));
+                        self.authenticate(user, request.arg(2), around)?;
+                    }
+                    _ => return Err(CommandError::Syntax),
+                }
+                out.ok();
+            }
+            Name::Ping => self.ping(request, out)?,
             Name::Echo => out.bulk(request.arg(1)),
             Name::Select => self.select(request.arg(1), out)?,
             Name::Quit => {
                 out.ok();
                 return Ok(Then::Close);
             }
+            Name::Reset => return Ok(self.reset(around, out)),
+            Name::Wait | Name::WaitAof => return self.wait(row.name, request, around),
+            Name::Monitor => {
+                if around.in_exec {
+                    let text = "ERR MONITOR isn't allowed for DENY BLOCKING client";
+                    return Err(CommandError::Fixed(text));
+                }
+                self.shared.mark(flag::MONITOR, true);
+                around.server.monitors.add(&self.shared);
+                out.ok();
+            }
+            Name::Asking | Name::Cluster | Name::ReadOnly | Name::ReadWrite => {
+                if around.is_valkey() && row.name == Name::ReadOnly {
+                    out.ok();
+                    return Ok(Then::Nothing);
+                }
+                let text = "ERR This instance has cluster support disabled";
+                return Err(CommandError::Fixed(text));
+            }
+            Name::Subscribe | Name::PSubscribe | Name::SSubscribe => {
+                self.subscribe(row.name, request, around, out)?;
+            }
+            Name::Unsubscribe | Name::PUnsubscribe | Name::SUnsubscribe => {
+                self.unsubscribe(row.name, request, around, out);
+            }
+            _ => return self.run_rest(row, request, around, out),
+        }
+        Ok(Then::Nothing)
+    }
+
+    /// [`Client::run`] for transactions and containers.
+    fn run_rest(
+        &mut self,
+        row: &'static Row,
+        request: &Request<'_>,
+        around: Around<'_>,
+        out: &mut Out<'_>,
+    ) -> Result<Then, CommandError> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "what is left are containers")]
+        match row.name {
             Name::Multi => {
                 if self.queue.is_some() {
                     return Err(CommandError::Fixed("ERR MULTI calls can not be nested"));
@@ -135,6 +300,7 @@ impl Client {
                 if self.queue.take().is_none() {
                     return Err(CommandError::Fixed("ERR DISCARD without MULTI"));
                 }
+                self.is_doomed = false;
                 out.ok();
                 return Ok(Then::Unwatch);
             }
@@ -155,15 +321,62 @@ impl Client {
                 out.ok();
                 return Ok(Then::Unwatch);
             }
-            _ => unreachable!("{} does not run in the connection", row.full_name()),
+            _ if row.full_name().starts_with("client|") => {
+                return self.run_client(row.name, request, around, out);
+            }
+            _ if row.full_name().starts_with("acl|") => {
+                users::run(row.name, request, around, out)?;
+            }
+            _ => docs::command(row, request, out)?,
         }
         Ok(Then::Nothing)
+    }
+
+    fn ping(&self, request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError> {
+        let text = request.get(1);
+        if request.len() > 2 {
+            return Err(CommandError::arity("ping"));
+        }
+        if self.is_subscriber() {
+            out.array(2);
+            out.bulk(b"pong");
+            out.bulk(text.unwrap_or_default());
+        } else if let Some(text) = text {
+            out.bulk(text);
+        } else {
+            out.simple("PONG");
+        }
+        Ok(())
+    }
+
+    /// Checks a password. Without a user it is the default user's.
+    fn authenticate(
+        &mut self,
+        user: Option<&[u8]>,
+        password: &[u8],
+        around: Around<'_>,
+    ) -> Result<(), CommandError> {
+        let config = around.config;
+        if user.is_none() && config.requirepass.is_empty() {
+            return Err(CommandError::Fixed(
+                "ERR AUTH <password> called without any password configured for the default \
+                 user. Are you sure your configuration is correct?",
+            ));
+        }
+        let is_default = user.is_none_or(|user| user == b"default");
+        if !is_default || !users::is_password(password, config) {
+            around.server.core.stats.denied_passwords.add_shared(1);
+            let text = "WRONGPASS invalid username-password pair or user is disabled.";
+            return Err(CommandError::Fixed(text));
+        }
+        self.authenticated = true;
+        Ok(())
     }
 
     fn hello(
         &mut self,
         request: &Request<'_>,
-        config: &Config,
+        around: Around<'_>,
         out: &mut Out<'_>,
     ) -> Result<(), CommandError> {
         let mut args = request.args(1);
@@ -180,30 +393,56 @@ impl Client {
                 }
             };
         }
-        let mut name = None;
+        let (mut name, mut login) = (None, None);
         while let Some(word) = args.next() {
-            if is_word(word, "SETNAME") && args.remaining() >= 1 {
+            if is_word(word, "AUTH") && args.remaining() >= 2 {
+                login = args.next().zip(args.next());
+            } else if is_word(word, "SETNAME") && args.remaining() >= 1 {
                 name = args.next();
+                check_name(name.unwrap_or_default())?;
             } else {
                 let word = lossy(word);
                 let text = format!("ERR Syntax error in HELLO option '{word}'");
                 return Err(CommandError::composed(text));
             }
         }
-        if let Some(name) = name {
-            let mut names = self.shared.names.lock().unwrap_or_else(|held| held.into_inner());
-            names.name = lossy(name).into();
+        if let Some((user, password)) = login {
+            self.authenticate(Some(user), password, around)?;
         }
-        self.protocol = protocol;
-        out.set_protocol(protocol);
-        let _ = config;
+        if !self.is_authenticated(around.config) {
+            return Err(CommandError::Fixed(
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise \
+                 the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
+                 client and select the RESP protocol version at the same time",
+            ));
+        }
+        if let Some(name) = name {
+            self.shared.names().name = lossy(name).into();
+        }
+        self.set_protocol(protocol, around.in_exec, out);
+        self.introduce(around, out);
+        Ok(())
+    }
+
+    fn set_protocol(&mut self, protocol: Protocol, in_exec: bool, out: &mut Out<'_>) {
+        if self.protocol != protocol {
+            self.protocol = protocol;
+            let mail = self.shared.set_protocol(protocol);
+            self.receive(mail, in_exec, out);
+            out.set_protocol(protocol);
+        }
+    }
+
+    /// The reply to HELLO.
+    fn introduce(&self, around: Around<'_>, out: &mut Out<'_>) {
+        let (server, version) = info::advertised(around.config);
         out.map(7);
-        for (name, value) in [("server", "redis"), ("version", "8.10.1")] {
+        for (name, value) in [("server", server), ("version", version)] {
             out.bulk(name.as_bytes());
             out.bulk(value.as_bytes());
         }
         out.bulk(b"proto");
-        out.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+        out.integer(if self.protocol == Protocol::Resp3 { 3 } else { 2 });
         out.bulk(b"id");
         out.unsigned(self.shared.id);
         for (name, value) in [("mode", "standalone"), ("role", "master")] {
@@ -212,16 +451,94 @@ impl Client {
         }
         out.bulk(b"modules");
         out.array(0);
-        Ok(())
     }
 
     fn select(&mut self, index: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
-        let index = strict_integer(index).ok_or(CommandError::NotAnInteger)?;
-        match u8::try_from(index) {
+        match u8::try_from(integer(index)?) {
             Ok(db) if db < DATABASES => self.db = db,
             _ => return Err(CommandError::Fixed("ERR DB index is out of range")),
         }
         out.ok();
         Ok(())
     }
+
+    /// Back to what a new connection has.
+    fn reset(&mut self, around: Around<'_>, out: &mut Out<'_>) -> Then {
+        around.server.core.pubsub.unsubscribe_all(self.shared.id);
+        self.listens = ClientCounts::default();
+        around.server.monitors.remove(self.shared.id);
+        let mail = self.shared.take_mail();
+        self.receive(mail, around.in_exec, out);
+        self.set_protocol(Protocol::Resp2, around.in_exec, out);
+        for flag in [flag::MONITOR, flag::NO_EVICT, flag::NO_TOUCH] {
+            self.shared.mark(flag, false);
+        }
+        self.shared.names().name = Box::default();
+        self.queue = None;
+        self.is_doomed = false;
+        self.db = 0;
+        self.no_touch = false;
+        self.reply_mode = ReplyMode::On;
+        self.authenticated = around.config.requirepass.is_empty();
+        out.simple("RESET");
+        Then::Unwatch
+    }
+
+    /// WAIT, WAITAOF.
+    fn wait(
+        &mut self,
+        name: Name,
+        request: &Request<'_>,
+        around: Around<'_>,
+    ) -> Result<Then, CommandError> {
+        let mut local = false;
+        let mut args = request.args(1);
+        if name == Name::WaitAof {
+            local = match args.integer()? {
+                0 => false,
+                1 => true,
+                _ => {
+                    let text = "ERR value is out of range, value must between 0 and 1";
+                    return Err(CommandError::Fixed(text));
+                }
+            };
+        }
+        let replicas = args.integer()?;
+        if name == Name::WaitAof && replicas < 0 {
+            let text = "ERR value is out of range, must be positive";
+            return Err(CommandError::Fixed(text));
+        }
+        let timeout_ms = timeout(args.required()?)?;
+        if local && around.server.core.aof().is_none() {
+            return Err(CommandError::Fixed(
+                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+            ));
+        }
+        let replicas = u64::try_from(replicas).unwrap_or(0);
+        Ok(Then::Wait(Acknowledged { name, local, replicas, timeout_ms }))
+    }
+}
+
+/// A time-out in milliseconds.
+pub(super) fn timeout(text: &[u8]) -> Result<u64, CommandError> {
+    let Some(ms) = strict_integer(text) else {
+        let text = "ERR timeout is not an integer or out of range";
+        return Err(CommandError::Fixed(text));
+    };
+    u64::try_from(ms).map_err(|_| CommandError::Fixed("ERR timeout is negative"))
+}
+
+/// Refuses a client's name that CLIENT LIST could not show.
+pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
+    if is_printable(name) {
+        return Ok(());
+    }
+    Err(CommandError::Fixed(
+        "ERR Client names cannot contain spaces, newlines or special characters.",
+    ))
+}
+
+/// Whether CLIENT LIST can show a text as it is.
+pub(super) fn is_printable(text: &[u8]) -> bool {
+    text.iter().all(|byte| (b'!'..=b'~').contains(byte))
 }

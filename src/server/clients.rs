@@ -1,5 +1,10 @@
 //! The registry of clients: what one connection lets others see of it and do to it.
 
+use super::socket::Origin;
+use crate::command::Protocol;
+use crate::config::Config;
+use crate::db::stats::Stats;
+use crate::pubsub::{Message, Sink};
 use crate::shard::waiters::WaitCell;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -7,24 +12,34 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, O
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
+/// What a connection needs beside its buffers, about, in bytes.
+pub(crate) const CONNECTION_BYTES: u64 = 1024;
+
+const ALIVE: u8 = 0;
+const KILLED: u8 = 1;
+const LEFT_UNREAD: u8 = 2;
+
 /// What others may know of a connection, and where they reach it.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) id: u64,
-    pub(crate) address: Box<str>,
-    pub(crate) local_address: Box<str>,
+    pub(crate) origin: Origin,
     /// When it connected, by the wall clock, in milliseconds.
     pub(crate) since_ms: u64,
     /// Its thread.
     pub(crate) thread: usize,
     pub(crate) seen: Seen,
-    pub(crate) names: Mutex<Names>,
+    names: Mutex<Names>,
     /// Wakes the connection's task: look at everything below.
     pub(crate) attention: Attention,
-    killed: AtomicBool,
+    /// Set when a watched key changes.
+    pub(crate) dirty: Arc<AtomicBool>,
+    killed: AtomicU8,
     /// The wait it is blocked in.
     wait: Mutex<Option<Arc<WaitCell>>>,
     mailbox: Mutex<Mailbox>,
+    /// Since when it has been above the soft limit of its output, in milliseconds; or 0.
+    over_since_ms: AtomicU64,
 }
 
 /// A bell that any thread rings and one task hears. Waiting for it costs a task nothing but the
@@ -64,7 +79,24 @@ impl Attention {
 #[derive(Debug, Default)]
 struct Mailbox {
     frames: Vec<Bytes>,
-    bytes: usize,
+    bytes: u64,
+    protocol: Protocol,
+}
+
+/// Bits of [`Seen::flags`].
+pub(crate) mod flag {
+    /// It receives a line for every command.
+    pub(crate) const MONITOR: u32 = 1;
+    /// It has a subscription.
+    pub(crate) const SUBSCRIBED: u32 = 1 << 1;
+    /// CLIENT NO-EVICT.
+    pub(crate) const NO_EVICT: u32 = 1 << 2;
+    /// CLIENT NO-TOUCH.
+    pub(crate) const NO_TOUCH: u32 = 1 << 3;
+    /// It waits for the end of CLIENT PAUSE.
+    pub(crate) const PAUSED: u32 = 1 << 4;
+    /// It is closed when its replies have left.
+    pub(crate) const CLOSING: u32 = 1 << 5;
 }
 
 /// What the connection's task writes down after each batch of commands.
@@ -95,38 +127,49 @@ pub(crate) struct Names {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        id: u64,
-        (address, local_address): (Box<str>, Box<str>),
-        since_ms: u64,
-        thread: usize,
-    ) -> Arc<Shared> {
+    pub(crate) fn new(id: u64, origin: Origin, since_ms: u64, thread: usize) -> Arc<Shared> {
         let seen = Seen::default();
         seen.queued.store(-1, Ordering::Relaxed);
         seen.last_ms.store(since_ms, Ordering::Relaxed);
         Arc::new(Shared {
             id,
-            address,
-            local_address,
+            origin,
             since_ms,
             thread,
             seen,
             names: Mutex::default(),
             attention: Attention::default(),
-            killed: AtomicBool::new(false),
+            dirty: Arc::default(),
+            killed: AtomicU8::new(ALIVE),
             wait: Mutex::default(),
             mailbox: Mutex::default(),
+            over_since_ms: AtomicU64::new(0),
         })
     }
 
     /// Closes the connection soon.
     pub(crate) fn kill(&self) {
-        self.killed.store(true, Ordering::Release);
+        self.close(KILLED);
+    }
+
+    fn close(&self, reason: u8) {
+        // The first reason stays.
+        let _ = self.killed.compare_exchange(ALIVE, reason, Ordering::AcqRel, Ordering::Relaxed);
         self.attention.call();
     }
 
     pub(crate) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+        self.killed.load(Ordering::Acquire) != ALIVE
+    }
+
+    /// Whether it was closed because it did not read what it was sent.
+    pub(crate) fn left_output_unread(&self) -> bool {
+        self.killed.load(Ordering::Acquire) == LEFT_UNREAD
+    }
+
+    /// What the client has said of itself.
+    pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
+        lock(&self.names)
     }
 
     /// Says what wait the client is in.
@@ -139,19 +182,39 @@ impl Shared {
         lock(&self.wait).clone()
     }
 
-    /// Puts a frame into the client's mailbox; one that holds more than `bytes_max` unread bytes
+    /// Puts a frame into the client's mailbox; one that leaves more than `bytes_max` bytes unread
     /// is closed instead.
-    pub(crate) fn post(&self, frame: Bytes, bytes_max: usize) {
+    pub(crate) fn post(&self, frame: Bytes, bytes_max: u64) {
+        self.post_with(|_| frame, bytes_max);
+    }
+
+    fn post_with(&self, frame: impl FnOnce(Protocol) -> Bytes, bytes_max: u64) {
+        if self.is_killed() {
+            return;
+        }
         let mut mailbox = lock(&self.mailbox);
-        mailbox.bytes += frame.len();
-        if bytes_max > 0 && mailbox.bytes > bytes_max {
+        let frame = frame(mailbox.protocol);
+        mailbox.bytes += frame.len() as u64;
+        let unread = mailbox.bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
+        if bytes_max > 0 && unread > bytes_max {
+            (mailbox.frames, mailbox.bytes) = (Vec::new(), 0);
             drop(mailbox);
-            self.kill();
+            self.close_for_output(unread);
             return;
         }
         mailbox.frames.push(frame);
         drop(mailbox);
         self.attention.call();
+    }
+
+    /// Closes a client that does not read what it is sent.
+    pub(crate) fn close_for_output(&self, unread: u64) {
+        tracing::warn!(
+            "client {} at {} is closed: it has left {unread} bytes of output unread",
+            self.id,
+            self.origin.address
+        );
+        self.close(LEFT_UNREAD);
     }
 
     /// Takes what is in the mailbox.
@@ -160,6 +223,90 @@ impl Shared {
         mailbox.bytes = 0;
         std::mem::take(&mut mailbox.frames)
     }
+
+    /// Messages are rendered for this protocol from now on; returns those rendered before.
+    pub(crate) fn set_protocol(&self, protocol: Protocol) -> Vec<Bytes> {
+        let mut mailbox = lock(&self.mailbox);
+        mailbox.protocol = protocol;
+        mailbox.bytes = 0;
+        std::mem::take(&mut mailbox.frames)
+    }
+
+    /// Whether one of these [`flag`]s is set.
+    pub(crate) fn has(&self, flags: u32) -> bool {
+        self.seen.flags.load(Ordering::Relaxed) & flags != 0
+    }
+
+    /// Sets or clears a [`flag`]; only the connection's own task calls it.
+    pub(crate) fn mark(&self, flag: u32, on: bool) {
+        let flags = self.seen.flags.load(Ordering::Relaxed);
+        let flags = if on { flags | flag } else { flags & !flag };
+        self.seen.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Whether it waits: for entries, for the disk, or for the end of a pause.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.has(flag::PAUSED) || self.wait().is_some()
+    }
+
+    /// Closes the client if it has been idle, or has left its output unread, for too long.
+    fn tend(&self, config: &Config, now_ms: u64) {
+        let limits = &config.client_output_buffer_limit;
+        let limit = if self.has(flag::SUBSCRIBED) { &limits.pubsub } else { &limits.normal };
+        let unread = lock(&self.mailbox).bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
+        if limit.hard_bytes > 0 && unread > limit.hard_bytes {
+            return self.close_for_output(unread);
+        }
+        let mut since = 0;
+        if limit.soft_bytes > 0 && unread > limit.soft_bytes {
+            since = self.over_since_ms.load(Ordering::Relaxed);
+            if since == 0 {
+                since = now_ms;
+            } else if now_ms.saturating_sub(since) >= limit.soft_seconds.saturating_mul(1000) {
+                return self.close_for_output(unread);
+            }
+        }
+        self.over_since_ms.store(since, Ordering::Relaxed);
+        let idle_ms = now_ms.saturating_sub(self.seen.last_ms.load(Ordering::Relaxed));
+        let is_listening = self.has(flag::SUBSCRIBED | flag::MONITOR);
+        let idle_max_ms = u64::from(config.timeout) * 1000;
+        if idle_max_ms > 0 && idle_ms > idle_max_ms && !is_listening && !self.is_blocked() {
+            tracing::debug!("client {} is closed: it was idle", self.id);
+            self.kill();
+        }
+    }
+}
+
+/// Where the messages for a subscriber go: its mailbox.
+pub(crate) struct Listener {
+    pub(crate) client: Arc<Shared>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Sink for Listener {
+    fn push(&self, message: &Message) {
+        let render = |protocol| match protocol {
+            Protocol::Resp2 => message.resp2(),
+            Protocol::Resp3 => message.resp3(),
+        };
+        self.client.post_with(render, self.limits.pubsub.load(Ordering::Relaxed));
+    }
+}
+
+/// How many bytes a client may leave unread, as the settings say now; 0 is no limit.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) normal: AtomicU64,
+    pub(crate) pubsub: AtomicU64,
+}
+
+impl Limits {
+    /// Takes them from the settings.
+    pub(crate) fn set(&self, config: &Config) {
+        let limits = &config.client_output_buffer_limit;
+        self.normal.store(limits.normal.hard_bytes, Ordering::Relaxed);
+        self.pubsub.store(limits.pubsub.hard_bytes, Ordering::Relaxed);
+    }
 }
 
 /// All connections.
@@ -167,6 +314,7 @@ impl Shared {
 pub(crate) struct Clients {
     next_id: AtomicU64,
     all: Mutex<BTreeMap<u64, Arc<Shared>>>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl Clients {
@@ -193,13 +341,29 @@ impl Clients {
         lock(&self.all).get(&id).cloned()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.all).len()
-    }
-
     /// All of them, by number.
     pub(crate) fn list(&self) -> Vec<Arc<Shared>> {
         lock(&self.all).values().cloned().collect()
+    }
+
+    /// Closes those that have been idle, or have left their output unread, for too long; and
+    /// tells how large the buffers are.
+    pub(crate) fn tend(&self, config: &Config, now_ms: u64, stats: &Stats) {
+        self.limits.set(config);
+        let list = self.list();
+        list.iter().for_each(|client| client.tend(config, now_ms));
+        for (index, thread) in stats.threads().enumerate() {
+            let (mut bytes, mut input, mut output) = (0, 0, 0);
+            for client in list.iter().filter(|client| client.thread == index) {
+                let unread = client.seen.unread_bytes.load(Ordering::Relaxed);
+                let unsent = client.seen.unsent_bytes.load(Ordering::Relaxed);
+                bytes += CONNECTION_BYTES + unread + unsent;
+                (input, output) = (unread.max(input), unsent.max(output));
+            }
+            thread.client_bytes.set(bytes);
+            thread.input_buffer_max.set(input);
+            thread.output_buffer_max.set(output);
+        }
     }
 }
 

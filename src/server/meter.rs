@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::db::home::Home;
 use crate::db::slowlog::SlowLog;
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A slow log for times below this measures every command alone, in microseconds.
@@ -98,8 +98,8 @@ impl Meter {
         core.stats.latency.record(config, event, now, nanoseconds);
         if SlowLog::wants(config, nanoseconds) && !row.flags.has(Flags::SKIP_SLOWLOG) {
             let request = without_secrets(row, request);
-            let names = self.shared.names.lock().unwrap_or_else(PoisonError::into_inner);
-            let (peer, name) = (&self.shared.address, names.name.as_bytes());
+            let names = self.shared.names();
+            let (peer, name) = (&self.shared.origin.address, names.name.as_bytes());
             let log = &core.stats.slow_log;
             log.record(config, now, nanoseconds, &request.request(), peer, name);
         }
@@ -108,7 +108,7 @@ impl Meter {
 
 /// The request with `(redacted)` in the place of passwords.
 #[cold]
-fn without_secrets(row: &Row, request: &Request<'_>) -> OwnedRequest {
+pub(super) fn without_secrets(row: &Row, request: &Request<'_>) -> OwnedRequest {
     let after_auth = |at: usize| (1..=2).any(|n| at > n && is_word(request.arg(at - n), "AUTH"));
     let is_secret_setting = |arg: &[u8]| SECRET_SETTINGS.iter().any(|name| is_word(arg, name));
     let of_users = row.full_name().starts_with("acl|") && request.len() > 2;

@@ -2,215 +2,189 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `listen.rs` | where it listens; what comes in |
+//! | `connection.rs` | one client's task: reads, dispatches, replies |
+//! | `waiting.rs`, `transaction.rs` | what it awaits; WATCH and EXEC |
+//! | `call.rs` | one command on the shards in hand |
+//! | `client.rs` | what a client has set, and the commands that set it |
+//! | `subscriptions.rs`, `listing.rs`, `users.rs` | SUBSCRIBE, CLIENT, ACL |
+//! | `clients.rs` | what others see of a client, and do to it |
+//! | `meter.rs`, `monitor.rs` | how long commands take; MONITOR |
 //! | `resp.rs` | requests out of bytes |
-//! | `connection.rs` | one client's task |
-//! | `client.rs` | what a client has set |
-//! | `clients.rs` | what others see of it |
 //! | `output.rs` | replies, held until the log has what they tell of |
 //! | `socket.rs` | TCP and unix sockets alike |
 
+mod call;
 mod client;
 mod clients;
 mod connection;
+mod listen;
+mod listing;
 mod meter;
+mod monitor;
 mod output;
 pub mod resp;
 mod socket;
+mod subscriptions;
+mod transaction;
+mod users;
+mod waiting;
 
 use crate::command::Request;
 use crate::command::table::{Flags, Row};
 use crate::config::Config;
+use crate::db::admin::Shutdown;
 use crate::db::home::Home;
 use crate::db::{Core, Db};
 use crate::error::{CommandError, Error, StorageError};
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
+use monitor::Monitors;
 use output::Output;
-use socket::Socket;
+use socket::{Origin, Socket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 
 /// What a command may add to the log beyond its own bytes.
 const RECORD_BYTES: usize = 256;
+/// How often clients are looked at that are idle or do not read.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers to Redis you may \
+adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG \
+SET protected-mode no' from the loopback interface by connecting to Redis from the same host the \
+server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
+Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+protected mode by editing the Redis configuration file, and setting the protected mode option to \
+'no', and then restarting the server. 3) If you started the server manually just for testing, \
+restart it with the '--protected-mode no' option. 4) Set up an authentication password for the \
+default user. NOTE: You only need to do one of the above things in order for the server to start \
+accepting connections from the outside.\r\n";
 
 /// A server in front of a database.
 pub struct Server {
     core: Arc<Core>,
     clients: Clients,
+    monitors: Monitors,
     next_thread: AtomicUsize,
-    /// Tells that a client wants the server to stop.
     stop: Notify,
 }
 
 impl Server {
-    /// Listens where the settings say.
+    /// Listens where the settings say, until SIGTERM, SIGINT, or SHUTDOWN.
     ///
     /// # Errors
-    /// [`Error::Storage`] naming the address that cannot be listened on.
+    /// [`Error::Storage`] naming the address that cannot be listened on, [`Error::Config`] if
+    /// there is none.
     pub async fn run(db: &Db, config: &Config) -> Result<(), Error> {
         let server = Arc::new(Server {
             core: db.core().clone(),
             clients: Clients::default(),
+            monitors: Monitors::default(),
             next_thread: AtomicUsize::new(0),
             stop: Notify::new(),
         });
-        let (mut listeners, mut listening) = (Vec::new(), Vec::new());
-        if config.port != 0 {
-            for address in addresses(config) {
-                match TcpListener::bind((address.host.as_str(), config.port)).await {
-                    Ok(listener) => {
-                        listening.push(address.host);
-                        listeners.push(listener);
-                    }
-                    Err(error) if address.is_optional => {
-                        tracing::warn!("not listening on {}: {error}", address.host);
-                    }
-                    Err(error) => {
-                        let at = format!("{}:{}", address.host, config.port);
-                        return Err(StorageError::io(at, "listen on", &error).into());
-                    }
-                }
+        let socket_file = listen::listen(&server, config).await?;
+        let tended = server.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TEND_INTERVAL).await;
+                let core = &tended.core;
+                tended.clients.tend(&core.config(), core.now().0, &core.stats);
             }
-        }
-        let hosts = listening.iter().map(|host| format!(",bind={host}")).collect::<String>();
-        let mut texts = vec![format!("name=tcp{hosts},port={}", config.port)];
-        server.core.stats.tcp_port.set(u64::from(config.port));
-        for listener in listeners {
-            tokio::spawn(accept_tcp(server.clone(), listener));
-        }
-        if !config.unixsocket.as_os_str().is_empty() {
-            // A server that was killed has left its socket; nobody listens on it any more.
-            let _ = std::fs::remove_file(&config.unixsocket);
-            let listener = UnixListener::bind(&config.unixsocket)
-                .map_err(|error| StorageError::io(&config.unixsocket, "listen on", &error))?;
-            tokio::spawn(accept_unix(server.clone(), listener));
-            texts.push(format!("name=unix,bind={}", config.unixsocket.display()));
-        }
-        server.core.stats.set_listeners(texts);
+        });
         tracing::info!("Ready to accept connections");
         tokio::select! {
             () = stop_signal() => {}
-            () = server.stop.notified() => {}
+            () = server.stop.notified() => tracing::info!("SHUTDOWN, stopping"),
+        }
+        if let Some(path) = socket_file {
+            // Somebody may have removed it already.
+            drop(std::fs::remove_file(path));
         }
         Ok(())
     }
 
+    /// Stops the server soon.
+    ///
+    /// # Errors
+    /// Redis's text if the data could not be made durable and that matters.
+    fn shut_down(&self, how: Shutdown) -> Result<(), CommandError> {
+        if self.core.is_log_broken() && !how.force && how.save != Some(false) {
+            let text = "ERR Errors trying to SHUTDOWN. Check logs.";
+            return Err(CommandError::Fixed(text));
+        }
+        self.stop.notify_one();
+        Ok(())
+    }
+
     /// Why a command that writes may not run now.
-    fn write_refusal(
-        &self,
-        _home: &Home,
-        row: &Row,
-        request: &Request<'_>,
-    ) -> Option<CommandError> {
+    fn write_refusal(&self, row: &Row, request: &Request<'_>) -> Option<CommandError> {
         if !row.flags.has(Flags::WRITE) {
             return None;
         }
         let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
         let growing = row.flags.has(Flags::DENYOOM);
         let room = self.core.aof()?.room(bytes + RECORD_BYTES, growing);
-        room.err().map(|error| {
-            let text = format!("MISCONF Errors writing to the AOF file: {error}");
-            CommandError::Misconfigured(text.into())
-        })
+        room.err().map(|error| misconfigured(&error))
+    }
+
+    /// The refusal of PING while the log is broken.
+    fn log_refusal(&self) -> CommandError {
+        let failure = self.core.aof().and_then(|aof| aof.failure());
+        misconfigured(&failure.unwrap_or_else(|| StorageError::Stopped(String::new())))
     }
 
     /// Gives a connection to the thread whose turn it is.
-    fn welcome(self: &Arc<Self>, socket: Socket, addresses: (Box<str>, Box<str>)) {
+    fn welcome(self: &Arc<Self>, socket: Socket, origin: Origin) {
         let thread = self.next_thread.fetch_add(1, Ordering::Relaxed) % self.core.shards();
         let server = self.clone();
-        let start = move |home: &Rc<Home>| server.start(home, socket, addresses);
-        if self.core.call(thread, start).is_err() {
+        if self.core.call(thread, move |home| server.start(home, socket, origin)).is_err() {
             tracing::debug!("a connection came while the server was stopping");
         }
     }
 
-    fn start(self: Arc<Self>, home: &Rc<Home>, socket: Socket, addresses: (Box<str>, Box<str>)) {
+    fn start(self: Arc<Self>, home: &Rc<Home>, socket: Socket, origin: Origin) {
         let config = home.config();
         let id = self.clients.next_id();
-        let shared = Shared::new(id, addresses, home.core().now().0, home.index());
+        let is_local = origin.is_local;
+        let shared = Shared::new(id, origin, home.core().now().0, home.index());
         let max = usize::try_from(config.maxclients).unwrap_or(usize::MAX);
-        let Ok((reader, writer)) = socket.split() else {
-            return;
-        };
-        if !self.clients.add(&shared, max) {
-            self.core.stats.rejected_connections.add_shared(1);
-            // A peer that does not read it is closed all the same.
-            let _ = writer.try_write(b"-ERR max number of clients reached\r\n");
+        let stats = &self.core.stats;
+        if config.protected_mode && config.requirepass.is_empty() && !is_local {
+            stats.rejected_connections.add_shared(1);
+            socket.refuse(PROTECTED);
             return;
         }
-        self.core.stats.connections.add_shared(1);
-        self.core.stats.thread(home.index()).clients.add(1);
+        if !self.clients.add(&shared, max) {
+            stats.rejected_connections.add_shared(1);
+            socket.refuse(TOO_MANY);
+            return;
+        }
+        let Ok((reader, writer)) = socket.split() else {
+            self.clients.remove(id);
+            return;
+        };
+        stats.connections.add_shared(1);
+        stats.thread(home.index()).clients.add(1);
         let client = Client::new(shared.clone(), &config);
+        client.show();
         let output = Output::new(home.clone(), shared, writer);
         let connection = Connection::new(self, home.clone(), reader, client, output);
         tokio::task::spawn_local(connection.run());
     }
 }
 
-struct Address {
-    host: String,
-    is_optional: bool,
-}
-
-/// Where to listen: `bind`, in which `*` is every address and a leading `-` means that it may
-/// fail.
-fn addresses(config: &Config) -> Vec<Address> {
-    let parse = |text: &String| {
-        let (is_optional, host) = match text.strip_prefix('-') {
-            Some(host) => (true, host),
-            None => (false, text.as_str()),
-        };
-        let host = match host {
-            "*" => "0.0.0.0",
-            "::*" => "::",
-            host => host,
-        };
-        Address { host: host.to_owned(), is_optional }
-    };
-    config.bind.iter().map(parse).collect()
-}
-
-async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without it small replies would wait for acknowledgements.
-                let _ = stream.set_nodelay(true);
-                let local = stream.local_addr().map(|local| local.to_string());
-                let addresses = (peer.to_string().into(), local.unwrap_or_default().into());
-                if let Ok(stream) = stream.into_std() {
-                    server.welcome(Socket::Tcp(stream), addresses);
-                }
-            }
-            Err(error) => refuse(&error).await,
-        }
-    }
-}
-
-async fn accept_unix(server: Arc<Server>, listener: UnixListener) {
-    let path: Box<str> = server.core.config().unixsocket.display().to_string().into();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let address: Box<str> = format!("{path}:0").into();
-                if let Ok(stream) = stream.into_std() {
-                    server.welcome(Socket::Unix(stream), (address.clone(), address));
-                }
-            }
-            Err(error) => refuse(&error).await,
-        }
-    }
-}
-
-/// An error of one accept must not end accepting: out of file descriptors, it heals.
-async fn refuse(error: &std::io::Error) {
-    tracing::warn!("a connection could not be accepted: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+fn misconfigured(error: &StorageError) -> CommandError {
+    let text = format!("MISCONF Errors writing to the AOF file: {error}");
+    CommandError::Misconfigured(text.into())
 }
 
 /// Waits for SIGTERM or SIGINT.

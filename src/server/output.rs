@@ -56,6 +56,8 @@ struct Buffer {
     released: usize,
     /// The position of what was written since the last chunk.
     position: Position,
+    /// The position of the last chunk.
+    reached: Position,
 }
 
 impl Output {
@@ -100,6 +102,11 @@ impl Output {
         let less = buffer.bytes.len() - buffer.sent < limit;
         self.awaited.set(!less);
         less
+    }
+
+    /// Up to where the replies until the last end of a turn tell of the log.
+    pub(super) fn reached(&self) -> Position {
+        self.buffer.borrow().reached
     }
 
     /// Whether the connection is of no further use.
@@ -162,7 +169,9 @@ impl Output {
                 }
             }
         }
-        if buffer.sent == buffer.bytes.len() {
+        let unsent = buffer.bytes.len() - buffer.sent;
+        self.shared.seen.unsent_bytes.store(unsent as u64, Ordering::Relaxed);
+        if unsent == 0 {
             let mut bytes = std::mem::take(&mut buffer.bytes);
             (buffer.sent, buffer.released) = (0, 0);
             // What is left of these has no bytes.
@@ -194,6 +203,7 @@ impl Outlet for Output {
             let mut buffer = self.buffer.borrow_mut();
             let position = position.max(buffer.position);
             let end = buffer.bytes.len();
+            buffer.reached = position;
             buffer.chunks.push_back((end, position));
         }
         self.send();

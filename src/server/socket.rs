@@ -1,6 +1,7 @@
 //! A client's socket, TCP or unix, in two halves.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -10,6 +11,21 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 pub(super) enum Socket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The peer, as CLIENT LIST shows it.
+    pub(crate) address: Box<str>,
+    /// This end.
+    pub(crate) local_address: Box<str>,
+    /// Whether the peer is on this machine.
+    pub(crate) is_local: bool,
+    /// Whether it is a unix socket.
+    pub(crate) is_unix: bool,
+    /// The file descriptor.
+    pub(crate) descriptor: i32,
 }
 
 /// The half that reads.
@@ -25,6 +41,22 @@ pub(super) enum Writer {
 }
 
 impl Socket {
+    /// The file descriptor.
+    pub(super) fn descriptor(&self) -> i32 {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Says why the connection is closed; a peer that does not read it is closed all the same.
+    pub(super) fn refuse(&self, why: &[u8]) {
+        let _ = match self {
+            Socket::Tcp(stream) => (&mut &*stream).write(why),
+            Socket::Unix(stream) => (&mut &*stream).write(why),
+        };
+    }
+
     /// Registers with the runtime of this thread.
     pub(super) fn split(self) -> io::Result<(Reader, Writer)> {
         Ok(match self {

@@ -203,6 +203,8 @@ impl Shard {
 pub struct Turn<'t, 's> {
     shards: &'t mut [&'s mut Shard],
     now: UnixMs,
+    /// Whether the commands leave alone when their keys were last used (CLIENT NO-TOUCH).
+    pub no_touch: bool,
 }
 
 impl<'t, 's> Turn<'t, 's> {
@@ -212,7 +214,7 @@ impl<'t, 's> Turn<'t, 's> {
     /// If there are none.
     pub fn new(shards: &'t mut [&'s mut Shard], now: UnixMs) -> Self {
         assert!(!shards.is_empty());
-        Turn { shards, now }
+        Turn { shards, now, no_touch: false }
     }
 
     /// The wall clock of this turn.
@@ -250,8 +252,10 @@ impl<'t, 's> Turn<'t, 's> {
     ) -> Result<Ran, CommandError> {
         let mark = out.len();
         let reads = row.flags.has(Flags::READONLY);
+        let no_touch = self.no_touch;
         let ran = self.with_txn(|txn| {
             txn.db = db;
+            txn.no_touch = no_touch;
             txn.counts_lookups = reads;
             command::run(row.name, request, txn, out)
         });
@@ -277,33 +281,14 @@ impl<'t, 's> Turn<'t, 's> {
         run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now))
     }
 
-    /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were
-    /// served. A reply of the turn may tell of whatever any of the shards held, so the position is
-    /// that of the latest change of all. Nothing stays behind: what concerns one shard must not
-    /// wait in the buffer of another, behind what that logs next.
-    ///
-    /// # Errors
-    /// As [`Shard::end_turn`].
-    ///
-    /// # Panics
-    /// Never: a turn has a shard.
-    pub fn end(&mut self, aof: Option<&Aof>) -> Result<Position, StorageError> {
-        let latest = self.shards().map(|shard| shard.position).max().unwrap_or_default();
-        let (first, others) = self.shards.split_first_mut().expect("a turn has a shard");
-        first.reached(latest);
-        let position = first.end_turn(aof, true)?;
-        others.iter_mut().for_each(|shard| shard.reached(position));
-        Ok(position)
-    }
-
     /// Registers a blocked reader with those of its keys whose shards are in hand.
     pub fn block(&mut self, wait: Wait, blocker: Blocker) {
-        let Wait { mut keys, group, claim_idle_ms, retry_at, request, .. } = wait;
+        let Wait { mut keys, group, retry_at, request, .. } = wait;
         let Blocker { client, cell, db, protocol } = blocker;
         keys.sort_unstable();
         keys.dedup();
-        let waiter = Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request };
-        let waiter = Arc::new(waiter);
+        let claims = retry_at.is_some();
+        let waiter = Arc::new(Waiter { client, cell, db, protocol, keys, group, claims, request });
         for shard in &mut *self.shards {
             let slots = shard.keyspace.slots();
             let keys = waiter.keys.iter().map(|key| &**key);
@@ -340,11 +325,11 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Serves those who wait on keys that were signalled, in the order of the signals.
     pub fn serve(&mut self) {
-        loop {
-            let next = |at: usize| Some((self.shards[at].keyspace.next_signal()?, at));
-            let Some((_, at)) = (0..self.shards.len()).filter_map(next).min() else { return };
-            if let Some(name) = self.shards[at].keyspace.take_signal() {
-                self.serve_key(at, name);
+        for at in 0..self.shards.len() {
+            while self.shards[at].keyspace.has_signals() {
+                for name in self.shards[at].keyspace.take_signals() {
+                    self.serve_key(at, name);
+                }
             }
         }
     }
@@ -368,14 +353,15 @@ impl<'t, 's> Turn<'t, 's> {
 
     fn serve_groups(&mut self, at: usize, name: &KeyName, queue: &mut KeyQueue) {
         for members in queue.groups.values_mut() {
-            let (mut from, mut below_ms) = (0, None);
-            while let Some((ticket, waiter)) = members.next(from, below_ms) {
+            let mut from = 0;
+            while let Some((&ticket, waiter)) = members.range(from..).next() {
+                let waiter = waiter.clone();
                 from = ticket + 1;
                 if self.try_serve(at, name, &waiter) {
-                    members.remove(ticket);
-                } else {
-                    // Nothing is left for this group that is new, or that was idle for as long.
-                    below_ms = Some(waiter.claim_idle_ms.unwrap_or(u64::MAX));
+                    members.remove(&ticket);
+                } else if !waiter.claims {
+                    // Nothing is left for this group that is not pending.
+                    break;
                 }
             }
         }

@@ -1,5 +1,3 @@
-//! Commands of the whole database, on a database of several shards.
-
 use super::*;
 use crate::command::{OwnedRequest, Protocol, table};
 use crate::db::Db;

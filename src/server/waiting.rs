@@ -1,0 +1,290 @@
+//! What a connection awaits: other threads' shards, entries, the disk, the end of a pause.
+
+use super::call::{Blocked, Called, call};
+use super::client::{Acknowledged, Queued};
+use super::clients::flag;
+use super::connection::{Connection, Step};
+use crate::command::table;
+use crate::command::{Name, Out};
+use crate::db::Core;
+use crate::db::home::{Home, Outlet, ShardSet};
+use crate::db::pause::Paused;
+use crate::error::{CommandError, Error, StorageError};
+use crate::persist::Position;
+use crate::shard::Turn;
+use crate::shard::waiters::{WaitCell, Woken};
+use crate::stream::UnixMs;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+use tokio::time;
+
+/// What must be awaited.
+pub(super) enum Job {
+    /// A command on these shards.
+    Run(ShardSet, Queued),
+    /// The transaction.
+    Exec,
+    Watch(Vec<Box<[u8]>>),
+    Unwatch,
+    /// A reader has blocked on these shards.
+    Blocked(ShardSet, Blocked),
+    /// The client is to read what was written.
+    Drain,
+    /// A command that CLIENT PAUSE holds back.
+    Paused(Queued),
+    /// CLIENT PAUSE, for so many milliseconds.
+    Pause(Paused, u64),
+    /// WAIT, WAITAOF.
+    Acknowledged(Acknowledged),
+}
+
+impl Connection {
+    pub(super) async fn run_job(&mut self, job: Job) -> Result<(), Error> {
+        match job {
+            Job::Run(set, queued) => self.run_elsewhere(set, queued).await,
+            Job::Exec => self.exec().await,
+            Job::Watch(keys) => self.watch(keys).await,
+            Job::Unwatch => self.unwatch().await,
+            Job::Blocked(set, blocked) => self.wait(set, blocked).await,
+            Job::Drain => self.drain().await,
+            Job::Paused(queued) => self.run_after_pause(queued).await,
+            Job::Pause(paused, ms) => {
+                self.pause(paused, ms).await?;
+                self.reply(|out| out.ok());
+                self.output.announce(Position::default());
+                Ok(())
+            }
+            Job::Acknowledged(wanted) => self.acknowledged(wanted).await,
+        }
+    }
+
+    async fn run_elsewhere(&mut self, set: ShardSet, queued: Queued) -> Result<(), Error> {
+        let row = queued.row;
+        let refusal = self.server.write_refusal(row, &queued.request.request());
+        if let Some(error) = refusal {
+            self.reject(Some(row), &error);
+            self.output.announce(Position::default());
+            return Ok(());
+        }
+        let caller = self.caller(false);
+        let core = self.home.core().clone();
+        let work = move |turn: &mut Turn<'_, '_>| {
+            let began = Instant::now();
+            let mut reply = Vec::new();
+            let mut out = Out::new(&mut reply, caller.protocol);
+            let request = queued.request.request();
+            let called = call(&core, turn, row, &request, &caller, &mut out);
+            turn.serve();
+            (reply, called, began.elapsed(), queued)
+        };
+        let ((reply, called, took, queued), position) = self.home.visit(&set, work).await?;
+        self.meter.note(&self.config, row, 1, took, Some(&queued.request.request()));
+        match called {
+            Called::Replied(code) => {
+                if let Some(code) = code {
+                    self.count_failure(row.name, &code);
+                }
+                self.reply(|out| out.raw(&reply));
+                self.output.announce(position);
+            }
+            Called::Blocked(blocked) => self.wait(set, blocked).await?,
+            Called::Shutdown(how) => {
+                self.closing = self.shut_down(row, how).is_some();
+                self.output.announce(position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the reader is served or its time is over.
+    async fn wait(&mut self, set: ShardSet, mut blocked: Blocked) -> Result<(), Error> {
+        let woken = self.until_woken(&mut blocked).await;
+        let clean = matches!(woken, Ok(Some(Woken::Served(_)))) && matches!(set, ShardSet::One(_));
+        if !clean {
+            let client = self.client.shared.id;
+            self.home.visit(&set, move |turn| turn.unblock(client)).await?;
+        }
+        match woken? {
+            Some(Woken::Served(served)) => {
+                if let [b'-', error @ ..] = &served.reply[..] {
+                    let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+                    self.count_failure(blocked.name, &String::from_utf8_lossy(code));
+                }
+                self.reply(|out| out.raw(&served.reply));
+                self.output.announce(served.position);
+            }
+            Some(Woken::Unblocked) => self.fail_unblocked(blocked.name),
+            Some(Woken::TimedOut) | None => {
+                self.reply(|out| out.null_array());
+                self.output.announce(Position::default());
+            }
+        }
+        Ok(())
+    }
+
+    fn fail_unblocked(&mut self, name: Name) {
+        let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+        self.fail(table::row(name), &CommandError::Fixed(text));
+        self.output.announce(Position::default());
+    }
+
+    /// `None` if the time is over.
+    async fn until_woken(&mut self, blocked: &mut Blocked) -> Result<Option<Woken>, Error> {
+        let limit = Duration::from_millis(blocked.timeout_ms);
+        let core = self.home.core().clone();
+        let timed = &core.stats.thread(self.home.index()).timed_clients;
+        let is_timed = u64::from(!limit.is_zero());
+        timed.add(is_timed);
+        self.client.shared.set_wait(Some(blocked.cell.clone()));
+        let receiver = &mut blocked.woken;
+        let woken = self
+            .meanwhile(async {
+                if limit.is_zero() {
+                    return Some(receiver.await);
+                }
+                time::timeout(limit, receiver).await.ok()
+            })
+            .await;
+        self.client.shared.set_wait(None);
+        self.client.shared.seen.last_ms.store(core.now().0, Ordering::Relaxed);
+        timed.sub(is_timed);
+        match woken {
+            Ok(Some(woken)) => woken.map(Some).map_err(|_| Error::Stopped),
+            Ok(None) if blocked.cell.end() => Ok(None),
+            // Someone else has ended it, and the reason is on its way.
+            Ok(None) => (&mut blocked.woken).await.map(Some).map_err(|_| Error::Stopped),
+            Err(error) => {
+                blocked.cell.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs a command when CLIENT PAUSE lets it.
+    async fn run_after_pause(&mut self, queued: Queued) -> Result<(), Error> {
+        let core = self.home.core().clone();
+        let writes = self.may_write(queued.row);
+        self.client.shared.mark(flag::PAUSED, true);
+        core.stats.thread(self.home.index()).waiting_clients.add(1);
+        let waited = loop {
+            let ended = core.pause.ended();
+            let now = core.now();
+            let Some(until) = core.pause.holds(writes, now) else { break Ok(()) };
+            let limit = Duration::from_millis(until.since(now));
+            if let Err(error) = self.meanwhile(time::timeout(limit, ended)).await {
+                break Err(error);
+            }
+        };
+        core.stats.thread(self.home.index()).waiting_clients.sub(1);
+        self.client.shared.mark(flag::PAUSED, false);
+        waited?;
+        let request = queued.request.request();
+        let step = self.dispatch(&request);
+        self.meter.flush(&self.config);
+        self.show_activity();
+        self.output.announce(Position::default());
+        match step {
+            Some(Step::Await(job)) => Box::pin(self.run_job(job)).await,
+            Some(Step::Close) => {
+                self.closing = true;
+                Ok(())
+            }
+            Some(Step::Read) | None => Ok(()),
+        }
+    }
+
+    /// CLIENT PAUSE: returns when no command that it holds back is under way anywhere.
+    pub(super) async fn pause(&mut self, paused: Paused, ms: u64) -> Result<(), Error> {
+        let core = self.home.core().clone();
+        let now = core.now();
+        core.pause.begin(paused, UnixMs(now.0.saturating_add(ms)), now);
+        let mut known = Vec::with_capacity(core.shards());
+        for thread in 0..core.shards() {
+            let (tell, told) = oneshot::channel();
+            // Whoever asked may be gone.
+            core.call(thread, move |_| _ = tell.send(()))?;
+            known.push(told);
+        }
+        for told in known {
+            told.await.map_err(|_| Error::Stopped)?;
+        }
+        // Every connection has seen it; what they had sent to other shards before is done when
+        // these have been visited.
+        for shard in 0..core.shards() {
+            self.home.visit(&ShardSet::One(shard), |_| ()).await?;
+        }
+        Ok(())
+    }
+
+    /// WAIT, WAITAOF.
+    async fn acknowledged(&mut self, wanted: Acknowledged) -> Result<(), Error> {
+        // Only the end of the turn tells where the connection's last write is.
+        self.output.announce(Position::default());
+        self.home.end_turn();
+        let target = self.output.reached();
+        let is_durable = is_durable(self.home.core(), target);
+        if wanted.replicas > 0 || (wanted.local && !is_durable) {
+            let (cell, woken) = WaitCell::new();
+            if wanted.replicas == 0 {
+                tokio::task::spawn_local(watch_log(self.home.clone(), target, cell.clone()));
+            }
+            let Acknowledged { name, timeout_ms, .. } = wanted;
+            let mut blocked = Blocked { cell, woken, timeout_ms, name };
+            let core = self.home.core().clone();
+            let waiting = &core.stats.thread(self.home.index()).waiting_clients;
+            waiting.add(1);
+            let woken = self.until_woken(&mut blocked).await;
+            waiting.sub(1);
+            if matches!(woken?, Some(Woken::Unblocked)) {
+                self.fail_unblocked(name);
+                return Ok(());
+            }
+        }
+        let core = self.home.core().clone();
+        self.reply(|out| acknowledge(wanted.name, &core, target, out));
+        self.output.announce(Position::default());
+        Ok(())
+    }
+}
+
+/// The reply to WAIT and WAITAOF: there are no replicas.
+pub(super) fn acknowledge(name: Name, core: &Core, target: Position, out: &mut Out<'_>) {
+    if name == Name::WaitAof {
+        out.array(2);
+        let local = core.aof().is_some() && is_durable(core, target);
+        out.integer(i64::from(local));
+    }
+    out.integer(0);
+}
+
+fn is_durable(core: &Core, position: Position) -> bool {
+    core.aof().is_none_or(|aof| aof.durable() >= position)
+}
+
+/// Ends a wait when the log is durable up to a position.
+async fn watch_log(home: Rc<Home>, target: Position, cell: Arc<WaitCell>) {
+    let watch = Rc::new(LogWatch::default());
+    while !cell.has_ended() {
+        home.at_log_move(watch.clone());
+        if is_durable(home.core(), target) {
+            cell.wake(Woken::TimedOut);
+            return;
+        }
+        watch.0.notified().await;
+    }
+}
+
+/// Hears when the log moves.
+#[derive(Default)]
+struct LogWatch(Notify);
+
+impl Outlet for LogWatch {
+    fn turn_ended(self: Rc<Self>, _: Result<Position, StorageError>) {}
+
+    fn log_moved(self: Rc<Self>, _broken: bool) {
+        self.0.notify_one();
+    }
+}
