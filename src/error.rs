@@ -73,7 +73,8 @@ impl CommandError {
     pub fn no_key_or_group_to_read(key: &[u8], group: &[u8]) -> Self {
         let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
         let text = format!(
-            "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
+            "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP \
+             with GROUP option"
         );
         CommandError::NoGroup(text.into())
     }

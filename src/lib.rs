@@ -1,4 +1,20 @@
 //! millstream: a Redis-protocol streams server, and the same engine as a library.
+//!
+//! The way of a request, from socket to structure and back:
+//!
+//! | step | where |
+//! |---|---|
+//! | bytes become a request | `server/resp.rs` |
+//! | a request finds its row and its shards | [`command::table`], `server/connection.rs` |
+//! | a turn runs it with its shards in hand | [`shard`], [`db::home`] |
+//! | the command reads, decides, commits | [`command`] |
+//! | a commit applies the change and encodes it | [`keyspace`], [`stream`] |
+//! | the turn's end appends one frame | [`persist::aof`] |
+//! | the reply leaves when the log has it | `server/output.rs` |
+//!
+//! Imports point down: `server` → `db` → `shard` → `command` → `keyspace` → `stream` → [`rax`],
+//! [`codec`]. The state changes only in [`stream::Stream::apply`] and
+//! [`keyspace::Spaces::apply`], live, on replay and embedded alike.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
@@ -18,3 +34,8 @@ pub mod shard;
 pub mod stream;
 #[doc(hidden)]
 pub mod testing;
+
+pub use config::Config;
+pub use db::Db;
+pub use error::{CommandError, Error, StorageError};
+pub use stream::EntryId;

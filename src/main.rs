@@ -3,12 +3,16 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use millstream::config::{self, Config, Invocation};
+use millstream::config::{self, Config, Invocation, LogLevel};
 use millstream::db::Db;
-use millstream::error::Error;
+use millstream::error::{Error, StorageError};
 use millstream::server::Server;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +21,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error}");
+                // The log may be a file, or not yet be there.
+                let _ = writeln!(std::io::stderr(), "{error}");
                 ExitCode::FAILURE
             }
         },
@@ -38,12 +44,54 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn run(config: Config) -> Result<(), Error> {
-    tracing_subscriber::fmt().with_target(false).init();
+    start_log(&config)?;
+    for (name, _) in config.without_effect() {
+        tracing::info!("The setting '{name}' has no effect here");
+    }
+    tracing::info!("{}, process {}", config::version(), std::process::id());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| millstream::error::StorageError::io("", "start", &error))?;
+        .map_err(|error| StorageError::io("runtime", "start", &error))?;
+    let began = Instant::now();
     let db = Db::open(config.clone())?;
+    say_where_the_data_is(&config, &db, began);
     runtime.block_on(Server::run(&db, &config))?;
-    db.close()
+    db.close()?;
+    tracing::info!("Stopped");
+    Ok(())
+}
+
+/// Sends events of the level that is set to the file that is set, else to standard output.
+fn start_log(config: &Config) -> Result<(), Error> {
+    let level = match config.loglevel {
+        LogLevel::Debug | LogLevel::Verbose => LevelFilter::DEBUG,
+        LogLevel::Notice => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Nothing => LevelFilter::OFF,
+    };
+    let log = tracing_subscriber::fmt().with_target(false).with_max_level(level);
+    if config.logfile.as_os_str().is_empty() {
+        log.with_ansi(std::io::stdout().is_terminal()).init();
+        return Ok(());
+    }
+    let file = File::options().create(true).append(true).open(&config.logfile);
+    let file = file.map_err(|error| StorageError::io(&config.logfile, "open", &error))?;
+    log.with_ansi(false).with_writer(Mutex::new(file)).init();
+    Ok(())
+}
+
+fn say_where_the_data_is(config: &Config, db: &Db, began: Instant) {
+    let Some(recovered) = db.recovered() else {
+        tracing::info!("The data is in memory only: appendonly is no");
+        return;
+    };
+    tracing::info!(
+        "The data is in {}, appendfsync {}: {} frames of {} bytes read in {:.3} s",
+        std::path::absolute(&config.dir).unwrap_or_else(|_| config.dir.clone()).display(),
+        config.appendfsync.word(),
+        recovered.frames,
+        recovered.bytes,
+        began.elapsed().as_secs_f64(),
+    );
 }

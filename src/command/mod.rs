@@ -170,6 +170,9 @@ pub struct Wait {
     pub keys: Vec<Box<[u8]>>,
     /// The group, for XREADGROUP: such a waiter is also told when its key or group goes.
     pub group: Option<Box<[u8]>>,
+    /// How long pending entries must have been idle for it to take them, if it takes any
+    /// (XREADGROUP CLAIM).
+    pub claim_idle_ms: Option<u64>,
     /// When to look again although nothing was signalled (XREADGROUP CLAIM).
     pub retry_at: Option<crate::stream::UnixMs>,
     /// What to run again: the same command with every `$` replaced by the ID it meant.

@@ -309,12 +309,12 @@ impl<'a> XReadGroup<'a> {
     }
 }
 
-const LAST_IN_XREADGROUP: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of \
-     this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would \
-     just return an empty result set.";
-const NEWEST_IN_XREADGROUP: &str = "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of \
-     this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would \
-     just return an empty result set.";
+const LAST_IN_XREADGROUP: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: \
+     you want to read the history of this consumer by specifying a proper ID, or use the > ID to \
+     get new messages. The $ ID would just return an empty result set.";
+const NEWEST_IN_XREADGROUP: &str = "ERR The + ID is meaningless in the context of XREADGROUP: \
+     you want to read the history of this consumer by specifying a proper ID, or use the > ID to \
+     get new messages. The + ID would just return an empty result set.";
 
 #[cfg(test)]
 mod tests {

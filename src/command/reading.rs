@@ -160,6 +160,7 @@ impl<'a> Options<'a> {
             timeout_ms,
             keys: (0..self.streams()).map(|n| self.stream(n).0.into()).collect(),
             group: self.group.map(|(group, _)| group.into()),
+            claim_idle_ms: self.claim_idle_ms,
             retry_at,
             request: OwnedRequest::new(words.chain(ids.iter().map(|id| &**id))),
         }

@@ -303,11 +303,13 @@ mod tests {
         };
         assert_eq!(
             written(Protocol::Resp2, write),
-            "*2\r\n$1\r\nk\r\n$-1\r\n*-1\r\n*0\r\n$2\r\nhi\r\n:-9223372036854775808\r\n$4\r\n12-3\r\n"
+            "*2\r\n$1\r\nk\r\n$-1\r\n*-1\r\n*0\r\n$2\r\nhi\r\n:\
+             -9223372036854775808\r\n$4\r\n12-3\r\n"
         );
         assert_eq!(
             written(Protocol::Resp3, write),
-            "%1\r\n$1\r\nk\r\n_\r\n_\r\n~0\r\n=6\r\ntxt:hi\r\n:-9223372036854775808\r\n$4\r\n12-3\r\n"
+            "%1\r\n$1\r\nk\r\n_\r\n_\r\n~0\r\n=6\r\ntxt:hi\r\n:\
+             -9223372036854775808\r\n$4\r\n12-3\r\n"
         );
     }
 

@@ -179,7 +179,7 @@ settings! {
         Shape::Memory(0, BYTES),
         "Size below which the append-only file is not replaced.";
     save: Vec<SavePoint>, "save" "3600 1" Live Shape::SavePoints,
-        "Snapshot after <seconds> if <changes> were made; \"\" takes none.";
+        "Pairs of seconds and changes: when to take a snapshot; \"\" takes none.";
     stop_writes_on_bgsave_error: bool, "stop-writes-on-bgsave-error" "yes" Live Shape::YesNo,
         "Refuse writes after a snapshot failed.";
     shutdown_timeout: u32, "shutdown-timeout" "10" Live Shape::Integer(0, INT),

@@ -249,6 +249,13 @@ fn set_refuses_in_the_words_of_redis() {
             format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}");
         assert_eq!(set(&mut config, &[(name, value)]), Err(text));
     }
+    assert_eq!(config, before);
+}
+
+#[test]
+fn a_refused_set_changes_nothing() {
+    let mut config = Config::default();
+    let before = config.clone();
     assert_eq!(
         set(&mut config, &[("timeout", "1"), ("nosuch", "2")]),
         Err("ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'".to_owned())

@@ -119,14 +119,8 @@ impl Home {
                 loans.push(loan.await.map_err(|_| Error::Stopped)?);
             }
         }
-        let reports = self.run_jobs(&mut loans, jobs);
-        let position = self.append(&mut loans[0], false);
-        if let Ok(position) = &position {
-            loans.iter_mut().for_each(|loan| loan.reached(*position));
-        }
-        for loan in &mut loans[1..] {
-            self.core().discard(loan.take_garbage());
-        }
+        let (reports, position) = self.run_jobs(&mut loans, jobs);
+        loans.iter_mut().for_each(|loan| self.hand_on(loan));
         drop(loans);
         if let Some(mut own) = own
             && let Ok(shard) = own.try_recv()
@@ -139,9 +133,15 @@ impl Home {
         Ok(())
     }
 
-    fn run_jobs(&self, loans: &mut [Loan], jobs: Vec<Job>) -> Vec<Report> {
+    /// Runs the jobs as one turn; gives whom to tell, and where the log is then.
+    fn run_jobs(
+        &self,
+        loans: &mut [Loan],
+        jobs: Vec<Job>,
+    ) -> (Vec<Report>, Result<Position, StorageError>) {
         let mut shards: Vec<&mut Shard> = loans.iter_mut().map(|loan| &mut **loan).collect();
         let mut turn = Turn::new(&mut shards, self.core().now());
-        jobs.into_iter().map(|job| (job.work)(&mut turn)).collect()
+        let reports = jobs.into_iter().map(|job| (job.work)(&mut turn)).collect();
+        (reports, turn.end(self.core().aof()))
     }
 }

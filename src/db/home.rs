@@ -247,11 +247,16 @@ impl Home {
     /// Appends what these changes were, and hands on what they left over.
     pub(super) fn append(&self, shard: &mut Shard, all: bool) -> Result<Position, StorageError> {
         let position = shard.end_turn(self.core.aof(), all);
+        self.hand_on(shard);
+        position
+    }
+
+    /// Publishes the events of a turn, and has freed what it removed.
+    pub(super) fn hand_on(&self, shard: &mut Shard) {
         if shard.has_leftovers() {
             self.core.publish(shard.take_events());
             self.core.discard(shard.take_garbage());
         }
-        position
     }
 
     /// Runs `work` with these shards in hand. The position is where the log was after it; in

@@ -17,7 +17,7 @@ pub use txn::{Key, Rules, Txn};
 
 use crate::codec::Corrupt;
 use crate::stream::{BlockLimits, Effect, Garbage, Stream, UnixMs};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +62,9 @@ pub struct Keyspace {
     /// Keys that blocked readers wait on, and how many registrations.
     waited: HashMap<KeyName, usize>,
     /// Waited-on keys that changed in a way that may serve or end a wait, in order.
-    signals: Vec<KeyName>,
+    signals: VecDeque<(u64, KeyName)>,
+    /// The number of the change that is being applied: one count for all keyspaces in hand.
+    change_number: u64,
     /// Keys whose streams have idempotent IDs; one that no longer has is dropped when looked at.
     idempotent: BTreeSet<KeyName>,
     /// What was removed and may be large.
@@ -92,7 +94,8 @@ impl Keyspace {
             limits: BlockLimits::default(),
             watched: HashMap::new(),
             waited: HashMap::new(),
-            signals: Vec::new(),
+            signals: VecDeque::new(),
+            change_number: 0,
             idempotent: BTreeSet::new(),
             garbage: Vec::new(),
             changes: 0,
@@ -164,14 +167,15 @@ impl Keyspace {
         }
     }
 
-    /// Takes the signals, in the order they came.
-    pub fn take_signals(&mut self) -> Vec<KeyName> {
-        std::mem::take(&mut self.signals)
+    /// The number of the change that gave the next signal, if there is one. Numbers of keyspaces
+    /// that were in hand together tell which signal came first.
+    pub fn next_signal(&self) -> Option<u64> {
+        self.signals.front().map(|(number, _)| *number)
     }
 
-    /// Whether there are signals to take.
-    pub fn has_signals(&self) -> bool {
-        !self.signals.is_empty()
+    /// Takes the next signal, in the order they came.
+    pub fn take_signal(&mut self) -> Option<KeyName> {
+        self.signals.pop_front().map(|(_, name)| name)
     }
 
     /// The keys whose streams have idempotent IDs.
@@ -235,7 +239,7 @@ impl Keyspace {
     /// Tells the shard to look at those who wait on the key.
     fn signal(&mut self, db: u8, key: &[u8]) {
         if !self.waited.is_empty() && self.waited.contains_key(&(db, key.into())) {
-            self.signals.push((db, key.into()));
+            self.signals.push_back((self.change_number, (db, key.into())));
         }
     }
 
@@ -255,7 +259,8 @@ impl Keyspace {
             self.waited.keys().filter(|(waited_db, key)| *waited_db == db && exists(key)).collect();
         waited.sort();
         let waited: Vec<_> = waited.into_iter().cloned().collect();
-        self.signals.extend(waited);
+        let number = self.change_number;
+        self.signals.extend(waited.into_iter().map(|name| (number, name)));
     }
 }
 
@@ -303,6 +308,16 @@ impl<'t, 's> Spaces<'t, 's> {
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Keyspace> + Clone + '_ {
         self.list.iter().map(|space| &**space)
+    }
+
+    /// Begins the next change: what it signals comes after what others have.
+    fn number_change(&mut self) {
+        if let [only] = &mut *self.list {
+            only.change_number += 1;
+            return;
+        }
+        let next = self.iter().map(|space| space.change_number).max().unwrap_or_default() + 1;
+        self.list.iter_mut().for_each(|space| space.change_number = next);
     }
 
     /// The only mutation of a keyspace.

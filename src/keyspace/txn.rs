@@ -324,6 +324,7 @@ impl<'t, 's> Txn<'t, 's> {
 
     fn commit(&mut self, key: &mut Key<'_>, action: Action<'_>, urgent: bool) {
         let change = Change { db: key.db, key: key.name, action };
+        self.spaces.number_change();
         self.log.push(&change, urgent);
         let in_place = matches!(
             action,
@@ -341,6 +342,7 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     fn commit_whole(&mut self, change: Change<'_>) {
+        self.spaces.number_change();
         self.log.push(&change, true);
         self.spaces.apply(&change).expect("a decided change applies");
     }

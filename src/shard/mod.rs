@@ -281,14 +281,33 @@ impl<'t, 's> Turn<'t, 's> {
         run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now))
     }
 
+    /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were
+    /// served. A reply of the turn may tell of whatever any of the shards held, so the position is
+    /// that of the latest change of all. Nothing stays behind: what concerns one shard must not
+    /// wait in the buffer of another, behind what that logs next.
+    ///
+    /// # Errors
+    /// As [`Shard::end_turn`].
+    ///
+    /// # Panics
+    /// Never: a turn has a shard.
+    pub fn end(&mut self, aof: Option<&Aof>) -> Result<Position, StorageError> {
+        let latest = self.shards().map(|shard| shard.position).max().unwrap_or_default();
+        let (first, others) = self.shards.split_first_mut().expect("a turn has a shard");
+        first.reached(latest);
+        let position = first.end_turn(aof, true)?;
+        others.iter_mut().for_each(|shard| shard.reached(position));
+        Ok(position)
+    }
+
     /// Registers a blocked reader with those of its keys whose shards are in hand.
     pub fn block(&mut self, wait: Wait, blocker: Blocker) {
-        let Wait { mut keys, group, retry_at, request, .. } = wait;
+        let Wait { mut keys, group, claim_idle_ms, retry_at, request, .. } = wait;
         let Blocker { client, cell, db, protocol } = blocker;
         keys.sort_unstable();
         keys.dedup();
-        let claims = retry_at.is_some();
-        let waiter = Arc::new(Waiter { client, cell, db, protocol, keys, group, claims, request });
+        let waiter = Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request };
+        let waiter = Arc::new(waiter);
         for shard in &mut *self.shards {
             let slots = shard.keyspace.slots();
             let keys = waiter.keys.iter().map(|key| &**key);
@@ -325,11 +344,11 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Serves those who wait on keys that were signalled, in the order of the signals.
     pub fn serve(&mut self) {
-        for at in 0..self.shards.len() {
-            while self.shards[at].keyspace.has_signals() {
-                for name in self.shards[at].keyspace.take_signals() {
-                    self.serve_key(at, name);
-                }
+        loop {
+            let next = |at: usize| Some((self.shards[at].keyspace.next_signal()?, at));
+            let Some((_, at)) = (0..self.shards.len()).filter_map(next).min() else { return };
+            if let Some(name) = self.shards[at].keyspace.take_signal() {
+                self.serve_key(at, name);
             }
         }
     }
@@ -353,15 +372,14 @@ impl<'t, 's> Turn<'t, 's> {
 
     fn serve_groups(&mut self, at: usize, name: &KeyName, queue: &mut KeyQueue) {
         for members in queue.groups.values_mut() {
-            let mut from = 0;
-            while let Some((&ticket, waiter)) = members.range(from..).next() {
-                let waiter = waiter.clone();
+            let (mut from, mut below_ms) = (0, None);
+            while let Some((ticket, waiter)) = members.next(from, below_ms) {
                 from = ticket + 1;
                 if self.try_serve(at, name, &waiter) {
-                    members.remove(&ticket);
-                } else if !waiter.claims {
-                    // Nothing is left for this group that is not pending.
-                    break;
+                    members.remove(ticket);
+                } else {
+                    // Nothing is left for this group that is new, or that was idle for as long.
+                    below_ms = Some(waiter.claim_idle_ms.unwrap_or(u64::MAX));
                 }
             }
         }

@@ -7,6 +7,8 @@
 //!
 //! On one key the readers of one group stand in a queue of their own: when the first finds
 //! nothing new, nobody behind it can, so serving one costs the same with 10 or 10,000 behind it.
+//! Only a reader that takes pending entries (XREADGROUP CLAIM) may still find something, if the
+//! one before it asked for entries that have been idle for longer.
 
 use crate::command::{OwnedRequest, Protocol};
 use crate::keyspace::KeyName;
@@ -129,8 +131,9 @@ pub(super) struct Waiter {
     pub(super) keys: Vec<Box<[u8]>>,
     /// The group, if it reads for one.
     pub(super) group: Option<Box<[u8]>>,
-    /// Whether it also takes pending entries (XREADGROUP CLAIM).
-    pub(super) claims: bool,
+    /// How long pending entries must have been idle for it to take them, if it takes any
+    /// (XREADGROUP CLAIM).
+    pub(super) claim_idle_ms: Option<u64>,
     /// What to run again.
     pub(super) request: OwnedRequest,
 }
@@ -138,8 +141,8 @@ pub(super) struct Waiter {
 impl Waiter {
     /// Takes the wait to try to serve it; `None` if it has ended.
     pub(super) fn take(&self) -> Option<Taken<'_>> {
-        let taken = self.cell.leave_waiting(TAKEN);
-        taken.then_some(Taken { cell: &self.cell, to: WAITING })
+        // Made only when taken: dropping it gives the wait back.
+        self.cell.leave_waiting(TAKEN).then(|| Taken { cell: &self.cell, to: WAITING })
     }
 }
 
@@ -151,7 +154,53 @@ pub(super) struct KeyQueue {
     /// Readers without a group.
     pub(super) readers: Queue,
     /// Readers of each group.
-    pub(super) groups: BTreeMap<Box<[u8]>, Queue>,
+    pub(super) groups: BTreeMap<Box<[u8]>, GroupQueue>,
+}
+
+/// Those who wait on one key for one group.
+#[derive(Debug, Default)]
+pub(super) struct GroupQueue {
+    all: Queue,
+    /// Tickets of those that also take pending entries, by the idle time they ask for.
+    claiming: BTreeMap<u64, BTreeSet<u64>>,
+}
+
+impl GroupQueue {
+    fn insert(&mut self, ticket: u64, waiter: Arc<Waiter>) {
+        if let Some(idle_ms) = waiter.claim_idle_ms {
+            self.claiming.entry(idle_ms).or_default().insert(ticket);
+        }
+        self.all.insert(ticket, waiter);
+    }
+
+    /// Takes a reader out.
+    pub(super) fn remove(&mut self, ticket: u64) {
+        let idle_ms = self.all.remove(&ticket).and_then(|waiter| waiter.claim_idle_ms);
+        if let Some(idle_ms) = idle_ms
+            && let Some(tickets) = self.claiming.get_mut(&idle_ms)
+        {
+            tickets.remove(&ticket);
+            if tickets.is_empty() {
+                self.claiming.remove(&idle_ms);
+            }
+        }
+    }
+
+    /// The next reader to try, from a ticket on. Once one has found nothing, those are left that
+    /// take pending entries which have been idle for less than `below_ms`.
+    /// **Cost**: logarithmic, for each idle time that is asked for.
+    pub(super) fn next(&self, from: u64, below_ms: Option<u64>) -> Option<(u64, Arc<Waiter>)> {
+        let Some(below_ms) = below_ms else {
+            return self.all.range(from..).next().map(|(ticket, waiter)| (*ticket, waiter.clone()));
+        };
+        let claiming = self.claiming.range(..below_ms);
+        let ticket = *claiming.filter_map(|(_, tickets)| tickets.range(from..).next()).min()?;
+        self.all.get(&ticket).map(|waiter| (ticket, waiter.clone()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
 }
 
 impl KeyQueue {
@@ -182,11 +231,12 @@ impl Waiters {
                 self.retries.insert((at, name.clone()));
             }
             let queue = self.by_key.entry(name).or_default();
-            let queue = match &waiter.group {
-                None => &mut queue.readers,
-                Some(group) => queue.groups.entry(group.clone()).or_default(),
-            };
-            queue.insert(ticket, waiter.clone());
+            match &waiter.group {
+                None => drop(queue.readers.insert(ticket, waiter.clone())),
+                Some(group) => {
+                    queue.groups.entry(group.clone()).or_default().insert(ticket, waiter.clone());
+                }
+            }
         }
     }
 
@@ -219,7 +269,7 @@ impl Waiters {
                 None => drop(queue.readers.remove(&ticket)),
                 Some(group) => {
                     if let Some(members) = queue.groups.get_mut(group) {
-                        members.remove(&ticket);
+                        members.remove(ticket);
                         if members.is_empty() {
                             queue.groups.remove(group);
                         }
@@ -255,5 +305,49 @@ impl Waiters {
     pub(super) fn keys(&self) -> (usize, usize) {
         let of_groups = self.by_key.values().filter(|queue| !queue.groups.is_empty());
         (self.by_key.len(), of_groups.count())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GroupQueue, WaitCell, Waiter};
+    use crate::command::{OwnedRequest, Protocol};
+    use std::sync::Arc;
+
+    fn waiter(claim_idle_ms: Option<u64>) -> Arc<Waiter> {
+        let (cell, _) = WaitCell::new();
+        let request = OwnedRequest::default();
+        let (keys, group) = (vec![b"s"[..].into()], Some(b"g"[..].into()));
+        let (client, db, protocol) = (1, 0, Protocol::Resp2);
+        Arc::new(Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request })
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_stays_ended_when_a_shard_wants_it() {
+        let waiter = waiter(None);
+        drop(waiter.take().unwrap());
+        assert!(waiter.take().unwrap().end().is_some());
+        assert!(waiter.take().is_none());
+        assert!(waiter.take().is_none(), "the attempt before must not have given it back");
+        assert!(!waiter.cell.end());
+    }
+
+    #[test]
+    fn after_one_that_found_nothing_only_those_are_tried_that_ask_for_less() {
+        let mut queue = GroupQueue::default();
+        let idle = [None, Some(50), None, Some(100), Some(10), None];
+        for (ticket, idle_ms) in (0..).zip(idle) {
+            queue.insert(ticket, waiter(idle_ms));
+        }
+        let next = |queue: &GroupQueue, from, below| queue.next(from, below).map(|next| next.0);
+        assert_eq!(next(&queue, 0, None), Some(0));
+        assert_eq!(next(&queue, 1, Some(u64::MAX)), Some(1));
+        assert_eq!(next(&queue, 2, Some(u64::MAX)), Some(3));
+        assert_eq!(next(&queue, 2, Some(50)), Some(4));
+        assert_eq!(next(&queue, 5, Some(10)), None);
+        queue.remove(4);
+        assert_eq!(next(&queue, 2, Some(50)), None);
+        (0..6).for_each(|ticket| queue.remove(ticket));
+        assert!(queue.is_empty() && queue.claiming.is_empty());
     }
 }

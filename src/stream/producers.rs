@@ -6,6 +6,7 @@
 
 use crate::rax::{Measure, Rax};
 use crate::stream::id::{EntryId, UnixMs};
+use crate::stream::image::ProducerImage;
 
 /// The defaults of Redis, in seconds and in idempotent IDs for each producer.
 pub const DURATION_S_DEFAULT: u64 = 100;
@@ -115,7 +116,7 @@ impl Producers {
     }
 
     /// Producers in byte order, each with its idempotent IDs, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (Box<[u8]>, Vec<(Box<[u8]>, EntryId)>)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = ProducerImage> + '_ {
         self.producers.iter().map(|(pid, producer)| {
             let iids = producer.by_number.iter();
             let iids = iids.map(|(_, named)| (named.iid.clone(), named.id)).collect();

@@ -1,7 +1,7 @@
 //! The connection's own commands: HELLO, AUTH, CLIENT, MULTI, MONITOR, WAIT.
 
 use crate::resp::Value;
-use crate::{Client, Server, with_shards};
+use crate::talk::{Client, Server, with_shards};
 
 #[test]
 fn hello_introduces_and_switches() {

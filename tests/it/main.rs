@@ -1,160 +1,387 @@
-//! The server as clients see it: each test starts one of its own, on a unix socket in a temporary
-//! directory, and talks to it in plain RESP.
-#![allow(clippy::unwrap_used)]
+//! The server from outside: its own process, its sockets, its data directory.
+//!
+//! One binary, so one link. Here are the helpers: a server on a unix socket in a temporary
+//! directory (no port is taken, none can clash), and a client that sends bytes and reads values.
+//! Every server is told to stop when its value is dropped, and a panic in its log fails the test.
+#![cfg(feature = "server")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod blocking;
 mod client;
 mod pubsub;
 mod resp;
+mod restart;
+mod talk;
 mod wire;
 
-use resp::{Reader, Value};
-use std::io::Write as _;
+use std::fmt;
+use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
-/// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take before a test gives up; far more than it needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How long to wait before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// A running server, stopped when dropped.
-struct Server {
-    child: Child,
-    directory: tempfile::TempDir,
+/// Looks until `done` says so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
-impl Server {
-    /// A server with so many shards and further settings.
-    fn start(shards: usize, settings: &[&str]) -> Server {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("socket");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command.args(["--port", "0", "--unixsocket"]).arg(&socket);
-        command.arg("--dir").arg(directory.path().join("data"));
-        command.args(["--shards", &shards.to_string()]).args(settings);
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
-        let child = command.stdout(Stdio::from(log)).stderr(Stdio::null()).spawn().unwrap();
-        let server = Server { child, directory };
-        let deadline = Instant::now() + PATIENCE;
-        while !server.log().contains("Ready to accept connections") {
-            assert!(Instant::now() < deadline, "the server does not start");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        server
+/// A data directory, the socket beside it, and the log of all servers that ran on them.
+#[derive(Debug, Clone)]
+pub(crate) struct Place(Arc<TempDir>);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Place(Arc::new(tempfile::tempdir().unwrap()))
     }
 
-    /// What the server has logged.
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    /// The data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// The segments of the log, in order.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.data()).unwrap().map(|file| file.unwrap().path());
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "log");
+        let mut found: Vec<PathBuf> = files.filter(is_segment).collect();
+        found.sort();
+        found
     }
 
     fn socket(&self) -> PathBuf {
-        self.directory.path().join("socket")
+        self.0.path().join("socket")
     }
 
-    fn connect(&self) -> Client {
-        let stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client { reader: Reader::new(stream.try_clone().unwrap()), stream }
+    /// What servers have logged here so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.0.path().join("log")).unwrap_or_default()
     }
 
-    /// A connection that speaks RESP3.
-    fn connect3(&self) -> Client {
+    /// Starts a server and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start(&self, args: &[&str]) -> Server {
+        match self.try_start(args) {
+            Ok(server) => server,
+            Err(status) => panic!("the server did not start: {status}\n{}", self.log()),
+        }
+    }
+
+    /// Starts a server; how it ended if it did so instead of answering.
+    pub(crate) fn try_start(&self, args: &[&str]) -> Result<Server, ExitStatus> {
+        let log = fs::File::options().create(true).append(true).open(self.0.path().join("log"));
+        let log = log.unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_millstream"))
+            .args(["--port", "0", "--enable-debug-command", "yes", "--unixsocket"])
+            .arg(self.socket())
+            .arg("--dir")
+            .arg(self.data())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                return Err(status);
+            }
+            // Another server may still answer on the socket.
+            let line = format!("process_id:{}\r\n", process.id());
+            if let Ok(mut client) = Client::try_connect(&self.socket())
+                && client.try_ask("INFO server").is_some_and(|reply| reply.contains(&line))
+            {
+                return Ok(Server { process, place: self.clone() });
+            }
+            if Instant::now() > end {
+                drop(process.kill());
+                panic!("the server does not answer\n{}", self.log());
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Child,
+    place: Place,
+}
+
+impl Server {
+    /// A server on a new directory.
+    #[track_caller]
+    pub(crate) fn start(args: &[&str]) -> Server {
+        Place::new().start(args)
+    }
+
+    /// Where it runs.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// A new connection.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::try_connect(&self.place.socket()).unwrap()
+    }
+
+    /// Kills it as the system does that is out of memory.
+    pub(crate) fn kill(mut self) -> Place {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.place.clone()
+    }
+
+    /// Asks it to stop, as an operator does, and waits for that.
+    pub(crate) fn stop(mut self) -> (Place, ExitStatus) {
+        self.signal("TERM");
+        let status = self.process.wait().unwrap();
+        (self.place.clone(), status)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits until as many clients are blocked.
+    #[track_caller]
+    pub(crate) fn wait_blocked(&self, count: usize) {
         let mut client = self.connect();
-        assert!(matches!(client.run("HELLO 3"), Value::Map(_)));
-        client
+        let line = format!("blocked_clients:{count}\r\n");
+        wait_until(&line, || client.ask("INFO clients").contains(&line));
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        // Both fail only if it has ended already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+        let log = self.place.log();
+        let panicked = log.contains("panicked at");
+        if std::thread::panicking() {
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            // Captured by the harness, and shown because the test fails.
+            drop(writeln!(std::io::stderr(), "--- the server's log\n{}", tail.join("\n")));
+        } else {
+            assert!(!panicked, "the server panicked:\n{log}");
+        }
     }
 }
 
-/// A connection.
-struct Client {
+/// A value on the wire.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Simple(String),
+    Error(String),
+    Integer(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    Other(String),
+    Array(Vec<Value>),
+    Map(Vec<(Value, Value)>),
+    Push(Vec<Value>),
+}
+
+impl Value {
+    /// The elements of an array.
+    #[track_caller]
+    pub(crate) fn array(&self) -> &[Value] {
+        let (Value::Array(values) | Value::Push(values)) = self else {
+            panic!("{self} is no array");
+        };
+        values
+    }
+
+    /// The text of a bulk string.
+    #[track_caller]
+    pub(crate) fn text(&self) -> String {
+        let Value::Bulk(bytes) = self else { panic!("{self} is no bulk string") };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// `+OK`, `-ERR …`, `:1`, `nil`, bulk strings as they are, `[a b]`, `{k v}`, `>[a b]`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, values: &[Value]| {
+            let texts: Vec<String> = values.iter().map(Value::to_string).collect();
+            write!(f, "[{}]", texts.join(" "))
+        };
+        match self {
+            Value::Simple(text) => write!(f, "+{text}"),
+            Value::Error(text) => write!(f, "-{text}"),
+            Value::Integer(number) => write!(f, ":{number}"),
+            Value::Bulk(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
+            Value::Nil => f.write_str("nil"),
+            Value::Other(text) => f.write_str(text),
+            Value::Array(values) => list(f, values),
+            Value::Push(values) => {
+                f.write_str(">")?;
+                list(f, values)
+            }
+            Value::Map(pairs) => {
+                let texts: Vec<String> = pairs.iter().map(|(k, v)| format!("{k} {v}")).collect();
+                write!(f, "{{{}}}", texts.join(" "))
+            }
+        }
+    }
+}
+
+/// A request as clients send it.
+pub(crate) fn request<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
+    for arg in args {
+        let arg = arg.as_ref();
+        bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        bytes.extend_from_slice(arg);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// A client that hides nothing.
+#[derive(Debug)]
+pub(crate) struct Client {
     stream: UnixStream,
-    reader: Reader<UnixStream>,
+    read: Vec<u8>,
+    used: usize,
 }
 
 impl Client {
-    /// Sends bytes as they are.
-    fn send_raw(&mut self, bytes: &[u8]) {
+    fn try_connect(socket: &Path) -> std::io::Result<Client> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(Client { stream, read: Vec::new(), used: 0 })
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends commands, one a line, words separated by spaces; `""` is an empty word.
-    fn send(&mut self, commands: &str) {
-        let mut bytes = Vec::new();
-        for line in commands.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            write!(bytes, "*{}\r\n", words.len()).unwrap();
-            for word in words {
-                let word = if word == "\"\"" { "" } else { word };
-                write!(bytes, "${}\r\n{word}\r\n", word.len()).unwrap();
+    /// Sends a command whose arguments are divided by spaces.
+    #[track_caller]
+    pub(crate) fn tell(&mut self, command: &str) {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        self.send(&request(&args));
+    }
+
+    /// Sends a command and returns the reply.
+    #[track_caller]
+    pub(crate) fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
+        self.send(&request(args));
+        self.value()
+    }
+
+    /// Sends a command whose arguments are divided by spaces; returns the reply as text.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.tell(command);
+        self.reply()
+    }
+
+    /// As [`Client::ask`], unless the connection breaks.
+    pub(crate) fn try_ask(&mut self, command: &str) -> Option<String> {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        self.stream.write_all(&request(&args)).ok()?;
+        self.try_value().ok().map(|value| value.to_string())
+    }
+
+    /// Reads a value and returns it as text.
+    #[track_caller]
+    pub(crate) fn reply(&mut self) -> String {
+        self.value().to_string()
+    }
+
+    /// Reads a value.
+    #[track_caller]
+    pub(crate) fn value(&mut self) -> Value {
+        self.try_value().unwrap()
+    }
+
+    /// Reads a value, unless the connection breaks.
+    pub(crate) fn try_value(&mut self) -> std::io::Result<Value> {
+        let line = self.line()?;
+        let (kind, rest) = line.split_at(1);
+        let number = || rest.parse::<i64>().unwrap_or_else(|_| panic!("no number: {line:?}"));
+        Ok(match kind {
+            "+" => Value::Simple(rest.to_owned()),
+            "-" => Value::Error(rest.to_owned()),
+            ":" => Value::Integer(number()),
+            "_" => Value::Nil,
+            "$" | "=" | "*" if number() == -1 => Value::Nil,
+            "$" | "=" => Value::Bulk(self.bulk(usize::try_from(number()).unwrap())?),
+            "*" | "~" => Value::Array(self.values(number())?),
+            ">" => Value::Push(self.values(number())?),
+            "%" => {
+                let pair = |_| Ok((self.try_value()?, self.try_value()?));
+                Value::Map((0..number()).map(pair).collect::<std::io::Result<_>>()?)
             }
-        }
-        self.send_raw(&bytes);
+            "," | "#" | "(" => Value::Other(line.clone()),
+            _ => panic!("no value begins with {line:?}"),
+        })
     }
 
-    /// The next frame.
-    fn read(&mut self) -> Value {
-        self.reader.read().expect("the server closed the connection")
+    fn values(&mut self, n: i64) -> std::io::Result<Vec<Value>> {
+        (0..n).map(|_| self.try_value()).collect()
     }
 
-    /// The next frame as text.
-    fn text(&mut self) -> String {
-        self.read().to_string()
+    /// Whether the server has closed the connection, waiting for that.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.fill().is_err()
     }
 
-    /// Sends a command and reads its reply.
-    fn run(&mut self, command: &str) -> Value {
-        self.send(command);
-        self.read()
-    }
-
-    /// Runs commands, one a line; each must give the reply behind the `=>`.
-    #[track_caller]
-    fn check(&mut self, script: &str) {
-        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let (command, reply) = line.split_once(" => ").expect("a line has a reply");
-            let got = self.run(command.trim()).to_string();
-            assert_eq!(got.trim_end(), reply.trim(), "{command}");
-        }
-    }
-
-    /// Whether the server closes the connection, whatever it sends before.
-    fn is_closed(&mut self) -> bool {
-        while self.reader.read().is_some() {}
-        true
-    }
-
-    /// Runs a command until its reply satisfies a condition.
-    #[track_caller]
-    fn until(&mut self, command: &str, holds: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    fn line(&mut self) -> std::io::Result<String> {
         loop {
-            let reply = self.run(command).to_string();
-            if holds(&reply) {
-                return;
+            let unread = &self.read[self.used..];
+            if let Some(len) = unread.windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&unread[..len]).into_owned();
+                self.used += len + 2;
+                return Ok(line);
             }
-            assert!(Instant::now() < deadline, "{command} stays {reply}");
-            std::thread::sleep(Duration::from_millis(2));
+            self.fill()?;
         }
     }
 
-    fn id(&mut self) -> i64 {
-        let reply = self.run("CLIENT ID");
-        let Value::Integer(id) = reply else { panic!("no number: {reply}") };
-        id
+    fn bulk(&mut self, len: usize) -> std::io::Result<Vec<u8>> {
+        while self.read.len() - self.used < len + 2 {
+            self.fill()?;
+        }
+        let bytes = self.read[self.used..self.used + len].to_vec();
+        self.used += len + 2;
+        Ok(bytes)
     }
-}
 
-/// Runs a test with one shard and with four.
-fn with_shards(settings: &[&str], test: impl Fn(&Server)) {
-    for shards in [1, 4] {
-        test(&Server::start(shards, settings));
+    fn fill(&mut self) -> std::io::Result<()> {
+        self.read.drain(..self.used);
+        self.used = 0;
+        let mut chunk = vec![0; 64 * 1024];
+        let n = self.stream.read(&mut chunk)?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read.extend_from_slice(&chunk[..n]);
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Channels, patterns, shard channels, and keyspace notifications.
 
-use crate::{Server, with_shards};
+use crate::talk::{Server, with_shards};
 
 #[test]
 fn subscriptions_are_confirmed_one_by_one() {

@@ -1,6 +1,6 @@
 //! Bytes: pipelining, inline requests, protocol errors, limits, and what a hostile client may try.
 
-use crate::{Server, with_shards};
+use crate::talk::{Server, with_shards};
 
 #[test]
 fn replies_come_in_the_order_of_requests() {

@@ -4,13 +4,16 @@
 //! `SIM_SEEDS` and `SIM_STEPS` make it longer, `SIM_FIRST` begins at another seed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod ledger;
 mod model;
 mod reply;
 mod workload;
 mod world;
 
+use ledger::{Ledger, LogSetup};
 use millstream::command::Protocol;
-use millstream::testing::Rng;
+use millstream::persist::SyncPolicy;
+use millstream::testing::{EIO, ENOSPC, Fault, Op, Rng};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use workload::Workload;
 use world::{Figures, Setup, Step, World};
@@ -27,6 +30,10 @@ struct Plan {
     malformed: usize,
     /// Whether the clock jumps.
     jumps: bool,
+    /// Whether there is a log, and crashes.
+    crashes: bool,
+    /// Whether also what no reply promises to keep must be kept.
+    everything: bool,
     steps: usize,
 }
 
@@ -35,6 +42,11 @@ fn setup_of(rng: &mut Rng, plan: Plan) -> Setup {
         shards: plan.shards,
         protocol: if rng.chance(1, 4) { Protocol::Resp3 } else { Protocol::Resp2 },
         block_entries: [0, 1, 2, 3, 5, 100][rng.below(6)],
+        log: plan.crashes.then(|| LogSetup {
+            seed: rng.next_u64(),
+            policy: [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][rng.below(3)],
+            everything: plan.everything,
+        }),
     }
 }
 
@@ -58,6 +70,9 @@ fn next_time(rng: &mut Rng, now: u64, jumps: bool) -> u64 {
 fn next_step(world: &World, load: &mut Workload, plan: Plan) -> Step {
     let now = next_time(&mut load.rng, world.model.now, plan.jumps);
     let shard = load.rng.below(usize::from(plan.shards));
+    if plan.crashes && load.rng.chance(1, 3) {
+        return log_step(world, &mut load.rng, plan);
+    }
     match load.rng.below(40) {
         0..=2 => Step::Tend { now, shard },
         3 => Step::Forget { now, shard },
@@ -74,6 +89,33 @@ fn next_step(world: &World, load: &mut Workload, plan: Plan) -> Step {
     }
 }
 
+/// What happens next to the log.
+fn log_step(world: &World, rng: &mut Rng, plan: Plan) -> Step {
+    let crash = |rng: &mut Rng| Step::Crash {
+        seed: rng.next_u64(),
+        kill: rng.chance(1, 3),
+        shards: [1, plan.shards][rng.below(2)],
+    };
+    if world.ledger.as_ref().is_some_and(Ledger::is_broken) {
+        return crash(rng);
+    }
+    match rng.below(60) {
+        0 => crash(rng),
+        1 => {
+            let ops = [Op::Any, Op::Write, Op::Sync, Op::SyncDir, Op::Rename, Op::Allocate];
+            Step::Fault(Fault {
+                op: ops[rng.below(ops.len())],
+                after: rng.below(6) as u64,
+                times: 1,
+                errno: [EIO, ENOSPC][rng.below(2)],
+            })
+        }
+        2..=11 => Step::Sync,
+        12..=19 => Step::TendLog,
+        _ => Step::EndTurn { shard: rng.below(usize::from(plan.shards)) },
+    }
+}
+
 /// Runs one seed; on a difference gives the steps that lead to it.
 fn run_seed(seed: u64, plan: Plan) -> Result<(Vec<u8>, Figures), (String, Setup, Vec<Step>)> {
     let mut rng = Rng::new(seed);
@@ -84,7 +126,7 @@ fn run_seed(seed: u64, plan: Plan) -> Result<(Vec<u8>, Figures), (String, Setup,
     let mut steps = Vec::new();
     for n in 0..plan.steps {
         steps.push(next_step(&world, &mut load, plan));
-        let compare = n % 20 == 0 || n + 1 == plan.steps;
+        let compare = n % 20 == 0 || n + 1 == plan.steps || plan.crashes;
         if let Err(error) = guarded(&mut world, steps.last().unwrap(), compare) {
             return Err((error, setup, steps));
         }
@@ -162,7 +204,15 @@ fn run_seeds(name: &str, plan: Plan, seeds: usize) -> Figures {
     all
 }
 
-const PLAIN: Plan = Plan { shards: 1, blocks: false, malformed: 40, jumps: false, steps: 400 };
+const PLAIN: Plan = Plan {
+    shards: 1,
+    blocks: false,
+    malformed: 40,
+    jumps: false,
+    crashes: false,
+    everything: true,
+    steps: 400,
+};
 
 #[test]
 fn one_shard_answers_as_the_model() {
@@ -195,11 +245,67 @@ fn blocked_readers_are_served_in_arrival_order() {
 }
 
 #[test]
+fn a_crash_keeps_a_prefix_with_all_that_was_acknowledged() {
+    let plan = Plan { blocks: true, shards: 4, crashes: true, jumps: true, ..PLAIN };
+    let figures = run_seeds("crashes", plan, 40);
+    assert!(figures.crashes > 0, "{figures:?}");
+}
+
+#[test]
+fn a_crash_may_take_only_what_no_reply_promised() {
+    let plan = Plan { blocks: true, shards: 4, crashes: true, everything: false, ..PLAIN };
+    run_seeds("crashes with lazy changes", plan, 40);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let plan = Plan { blocks: true, jumps: true, shards: 4, ..PLAIN };
-    for seed in 1..6 {
+    let plans = [plan, Plan { crashes: true, ..plan }];
+    for (seed, plan) in (1..6).flat_map(|seed| plans.map(|plan| (seed, plan))) {
         let runs = [run_seed(seed, plan), run_seed(seed, plan)];
         let [Ok((first, _)), Ok((second, _))] = runs else { continue };
         assert!(first == second, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_look_at_several_shards_leaves_nothing_behind_in_the_first() {
+    let log = LogSetup { seed: 1, policy: SyncPolicy::Always, everything: false };
+    let setup = Setup { shards: 4, protocol: Protocol::Resp2, block_entries: 0, log: Some(log) };
+    let run = |now, line: &str| {
+        let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        Step::Run { now, batch: vec![words] }
+    };
+    let end_turns = (0..4).map(|shard| Step::EndTurn { shard });
+    // `s` is the first shard's, `t` the last one's.
+    let mut steps = vec![
+        run(1, "XGROUP CREATE s g 0 MKSTREAM"),
+        run(2, "XGROUP CREATE t g 0 MKSTREAM"),
+        run(3, "XREADGROUP GROUP g c STREAMS s t > >"),
+        run(4, "XREADGROUP GROUP g c STREAMS s t > >"),
+        run(5, "DEL t"),
+    ];
+    steps.extend(end_turns.clone());
+    steps.push(run(6, "XADD s 1-1 f v"));
+    steps.extend(end_turns);
+    steps.push(Step::Crash { seed: 1, kill: true, shards: 4 });
+    assert_eq!(play(&setup, &steps), None);
+}
+
+#[test]
+fn keys_of_several_shards_are_served_in_the_order_of_their_signals() {
+    let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let run = |now, line| Step::Run { now, batch: vec![words(line)] };
+    // `s` is the first shard's, `t` the last one's: the second reader is served first, whole.
+    let steps = [
+        run(1, "XGROUP CREATE s g 0 MKSTREAM"),
+        run(2, "XGROUP CREATE t g 0 MKSTREAM"),
+        run(3, "XREADGROUP GROUP g c BLOCK 0 STREAMS s >"),
+        run(4, "XREADGROUP GROUP g d BLOCK 0 STREAMS s t > >"),
+        Step::Run { now: 5, batch: vec![words("XADD t 1-1 f v"), words("XADD s 1-1 f v")] },
+    ];
+    for shards in [1, 4] {
+        let setup = Setup { shards, protocol: Protocol::Resp2, block_entries: 0, log: None };
+        assert_eq!(play(&setup, &steps), None);
     }
 }

@@ -1,14 +1,17 @@
 //! Real shards beside the model: every step runs on both, every reply is compared.
 
+use crate::ledger::{Ledger, LogSetup, Op};
 use crate::model::{Bytes, Model};
 use crate::reply::{Reply, Wait, is_as_expected, show};
 use crate::workload::{KEYS, shard_of, slots};
 use millstream::command::{Out, OwnedRequest, Protocol, Ran, table};
 use millstream::config::NotifyFlags;
 use millstream::keyspace::{Rules, Value};
+use millstream::persist::Position;
 use millstream::shard::waiters::{WaitCell, Woken};
 use millstream::shard::{Blocker, Shard, Turn};
 use millstream::stream::{BlockLimits, UnixMs};
+use millstream::testing::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::hash::RandomState;
@@ -24,6 +27,7 @@ pub(crate) struct Setup {
     pub(crate) shards: u16,
     pub(crate) protocol: Protocol,
     pub(crate) block_entries: usize,
+    pub(crate) log: Option<LogSetup>,
 }
 
 /// One thing that happens, fully decided, so that it can be played again.
@@ -35,6 +39,16 @@ pub(crate) enum Step {
     Tend { now: u64, shard: usize },
     /// Idempotent IDs whose time is over are forgotten, in a shard.
     Forget { now: u64, shard: usize },
+    /// A shard's turn ends. Without a log every step is a turn.
+    EndTurn { shard: usize },
+    /// The log is made durable.
+    Sync,
+    /// The log's periodic task.
+    TendLog,
+    /// The disk will fail.
+    Fault(Fault),
+    /// The process ends, or the power; then everything is opened again with so many shards.
+    Crash { seed: u64, kill: bool, shards: u16 },
 }
 
 /// A reader that waits.
@@ -49,7 +63,10 @@ pub(crate) struct World {
     setup: Setup,
     pub(crate) shards: Vec<Shard>,
     pub(crate) model: Model,
+    pub(crate) ledger: Option<Ledger>,
     blocked: BTreeMap<u64, Blocked>,
+    /// Readers that were served in a turn that has not ended: its shard, and the reply.
+    served: BTreeMap<u64, (usize, Reply)>,
     next_client: u64,
     /// Everything that was answered.
     pub(crate) trace: Vec<u8>,
@@ -66,6 +83,7 @@ pub(crate) struct Figures {
     pub(crate) waits: usize,
     pub(crate) served: usize,
     pub(crate) timed_out: usize,
+    pub(crate) crashes: usize,
 }
 
 /// The settings all shards go by.
@@ -90,11 +108,15 @@ impl World {
     pub(crate) fn new(setup: &Setup) -> World {
         let block_entries = setup.block_entries as u64;
         let resp3 = setup.protocol == Protocol::Resp3;
+        let model = Model::new(block_entries, resp3);
+        let shards = usize::from(setup.shards);
         World {
             setup: setup.clone(),
-            shards: new_shards(setup.shards, setup.block_entries, false),
-            model: Model::new(block_entries, resp3),
+            shards: new_shards(setup.shards, setup.block_entries, setup.log.is_some()),
+            ledger: setup.log.map(|log| Ledger::new(log, shards, model.clone())),
+            model,
             blocked: BTreeMap::new(),
+            served: BTreeMap::new(),
             next_client: 1,
             trace: Vec::new(),
             figures: Figures::default(),
@@ -107,24 +129,80 @@ impl World {
 
     /// Does a step on both sides.
     pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
+        if let Step::Crash { seed, kill, shards } = step {
+            return self.crash(*seed, *kill, *shards);
+        }
+        if self.ledger.as_ref().is_some_and(Ledger::is_broken) {
+            return Ok(());
+        }
+        let shard = |shard: &usize| shard % self.shards.len();
         match step {
             Step::Run { now, batch } => {
                 self.set_time(*now)?;
                 self.run(batch)?;
             }
-            Step::Tend { now, shard } => {
+            Step::Tend { now, shard: n } => {
+                let n = shard(n);
                 self.set_time(*now)?;
-                self.tend(*shard)?;
+                self.tend(n)?;
             }
-            Step::Forget { now, shard } => {
+            Step::Forget { now, shard: n } => {
+                let n = shard(n);
                 self.set_time(*now)?;
-                let mut hand = [&mut self.shards[*shard]];
-                Turn::new(&mut hand, UnixMs(*now)).forget_idempotent_ids();
-                self.model.forget_idempotent_ids();
+                self.forget(n)?;
+            }
+            Step::EndTurn { shard: n } => self.end_turn(shard(n), &BTreeSet::new(), false)?,
+            Step::Sync | Step::TendLog | Step::Fault(_) | Step::Crash { .. } => {
+                self.log_step(step);
             }
         }
         self.shards.iter().for_each(|shard| shard.keyspace().check());
         Ok(())
+    }
+
+    fn log_step(&mut self, step: &Step) {
+        let Some(ledger) = &mut self.ledger else { return };
+        match step {
+            // A failure shows when a turn ends.
+            Step::Sync => drop(ledger.aof.sync()),
+            Step::TendLog => ledger.aof.tend(),
+            Step::Fault(fault) => ledger.fail(*fault),
+            Step::Run { .. }
+            | Step::Tend { .. }
+            | Step::Forget { .. }
+            | Step::EndTurn { .. }
+            | Step::Crash { .. } => {}
+        }
+    }
+
+    fn crash(&mut self, seed: u64, kill: bool, count: u16) -> Result<(), String> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let now = self.model.now;
+        self.shards.clear();
+        let left = ledger.crash((seed, kill), (count, self.setup.block_entries), now)?;
+        (self.shards, self.model) = left;
+        self.setup.shards = count;
+        self.blocked.clear();
+        self.served.clear();
+        self.figures.crashes += 1;
+        self.trace.extend(self.model.dump(true).as_bytes());
+        Ok(())
+    }
+
+    fn forget(&mut self, shard: usize) -> Result<(), String> {
+        let now = self.model.now;
+        let keys = keys_of(&BTreeSet::from([shard]), self.setup.shards);
+        let mut hand = [&mut self.shards[shard]];
+        Turn::new(&mut hand, UnixMs(now)).forget_idempotent_ids();
+        self.model.forget_idempotent_ids(&keys);
+        self.note(shard, Op::Forget { now, keys });
+        self.serve(&BTreeSet::from([shard]), false)
+    }
+
+    fn note(&mut self, shard: usize, op: Op) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.note(shard, op);
+        }
     }
 
     /// Sets the clock and ends the waits whose time is over.
@@ -134,6 +212,10 @@ impl World {
         let over = self.blocked.iter().filter(|(_, blocked)| over(blocked));
         let over: Vec<u64> = over.map(|(client, _)| *client).collect();
         for client in over {
+            if self.served.contains_key(&client) {
+                // Its wait has ended already; it is told at the end of the turn.
+                continue;
+            }
             let blocked = self.blocked.remove(&client).unwrap();
             if !blocked.cell.wake(Woken::TimedOut) {
                 return Err(format!("the wait of client {client} ended unseen"));
@@ -170,12 +252,32 @@ impl World {
         all
     }
 
+    /// Makes ready for a turn of these shards; false if the log refuses.
+    fn may_run(&mut self, hand: &BTreeSet<usize>) -> Result<bool, String> {
+        let Some(ledger) = &self.ledger else { return Ok(true) };
+        if ledger.aof.room(8 << 10, true).is_err() {
+            return Ok(false);
+        }
+        if hand.len() > 1 {
+            // Before a shard lends itself it appends what its turn has done.
+            for &n in hand {
+                self.end_turn(n, &BTreeSet::new(), true)?;
+            }
+        }
+        Ok(!self.ledger.as_ref().is_some_and(Ledger::is_broken))
+    }
+
     fn run(&mut self, batch: &[Vec<Bytes>]) -> Result<(), String> {
         let hand_set = self.shards_of(batch);
+        if !self.may_run(&hand_set)? {
+            return Ok(());
+        }
+        let first = *hand_set.first().unwrap();
         let (now, protocol) = (UnixMs(self.model.now), self.setup.protocol);
         let mut wait = None;
         for words in batch {
             let expected = self.model.run(words);
+            self.note(first, Op::Command { now: now.0, in_hand: None, words: words.clone() });
             let mut hand = in_hand(&mut self.shards, &hand_set);
             let mut turn = Turn::new(&mut hand, now);
             let mut got = Vec::new();
@@ -216,41 +318,90 @@ impl World {
             self.figures.waits += 1;
         }
         turn.serve();
-        self.model.in_hand = Some(keys_of(&hand_set, self.setup.shards));
-        let served = self.model.serve(&mut |_| ());
-        self.model.in_hand = None;
-        self.compare_served(served)
+        self.serve(&hand_set, false)
     }
 
     fn tend(&mut self, shard: usize) -> Result<(), String> {
         let set = BTreeSet::from([shard]);
-        let mine = keys_of(&set, self.setup.shards);
+        let keys = keys_of(&set, self.setup.shards);
+        let now = self.model.now;
         let mut hand = in_hand(&mut self.shards, &set);
-        Turn::new(&mut hand, UnixMs(self.model.now)).tend();
-        self.model.in_hand = Some(mine.clone());
-        self.model.expire_due(|key| mine.contains(key));
-        let mut served = self.model.retry(&mut |_| ());
-        served.extend(self.model.serve(&mut |_| ()));
-        self.model.in_hand = None;
-        self.compare_served(served)
+        Turn::new(&mut hand, UnixMs(now)).tend();
+        self.model.expire_due(|key| keys.contains(key));
+        self.note(shard, Op::Expire { now, keys });
+        self.serve(&set, true)
     }
 
-    /// Compares which readers were served, and with what.
-    fn compare_served(&mut self, expected: Vec<(u64, Reply)>) -> Result<(), String> {
-        for shard in &mut self.shards {
-            shard.end_turn(None, true).map_err(|error| error.to_string())?;
-            shard.take_events();
-            shard.take_garbage();
+    /// Serves the model's waiters as the product has served its own, then ends the turn if every
+    /// step is one, or if several shards were in hand.
+    fn serve(&mut self, hand: &BTreeSet<usize>, retry: bool) -> Result<(), String> {
+        let (now, first) = (self.model.now, *hand.first().unwrap());
+        let in_hand = Some(keys_of(hand, self.setup.shards));
+        let mut ops = Vec::new();
+        let mut note = |words: &[Bytes]| {
+            let in_hand = in_hand.clone();
+            ops.push(Op::Command { now, in_hand, words: words.to_vec() });
+        };
+        self.model.in_hand.clone_from(&in_hand);
+        let mut served = Vec::new();
+        if retry {
+            served.extend(self.model.retry(&mut note));
         }
-        let mut expected: BTreeMap<u64, Reply> = expected.into_iter().collect();
+        served.extend(self.model.serve(&mut note));
+        self.model.in_hand = None;
+        ops.into_iter().for_each(|op| self.note(first, op));
+        for (client, reply) in served {
+            if self.served.insert(client, (first, reply)).is_some() {
+                return Err(format!("client {client} was served twice"));
+            }
+        }
+        match &self.ledger {
+            None => (0..self.shards.len()).try_for_each(|n| self.end_turn(n, hand, true)),
+            Some(_) if hand.len() > 1 => self.end_turn(first, hand, true),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Ends a shard's turn, which had these shards in hand, and compares who was served in it.
+    fn end_turn(&mut self, n: usize, hand: &BTreeSet<usize>, all: bool) -> Result<(), String> {
+        if self.ledger.as_ref().is_some_and(|ledger| ledger.is_broken()) {
+            return Ok(());
+        }
+        let mut position = Position::default();
+        if let Some(ledger) = &mut self.ledger {
+            let (before, all) = (ledger.aof.end(), all || ledger.everything());
+            let several = if hand.len() > 1 { hand.clone() } else { BTreeSet::from([n]) };
+            let result = if hand.len() > 1 {
+                let mut hand = in_hand(&mut self.shards, hand);
+                Turn::new(&mut hand, UnixMs(self.model.now)).end(Some(&ledger.aof))
+            } else {
+                self.shards[n].end_turn(Some(&ledger.aof), all)
+            };
+            ledger.turn_ended(n, &several, before, &result)?;
+            let Ok(reached) = result else { return Ok(()) };
+            position = reached;
+            if self.shards[n].unlogged_bytes() == 0 {
+                ledger.forget_turn(n);
+            }
+        } else {
+            self.shards[n].end_turn(None, true).map_err(|error| error.to_string())?;
+        }
+        self.shards[n].take_events();
+        self.shards[n].take_garbage();
+        self.compare_served(n, position)
+    }
+
+    /// Compares which readers a turn has served, and with what.
+    fn compare_served(&mut self, n: usize, position: Position) -> Result<(), String> {
         let mut gone = Vec::new();
         for (client, blocked) in &mut self.blocked {
             let got = match blocked.woken.try_recv() {
-                Ok(Woken::Served(served)) => Some(served.reply),
-                Ok(other) => return Err(format!("client {client} got {other:?}")),
+                Ok(Woken::Served(served)) if served.position == position => Some(served.reply),
+                Ok(other) => return Err(format!("client {client} got {other:?} at {position}")),
                 Err(_) => None,
             };
-            let reply = expected.remove(client).map(|reply| reply.bytes(self.setup.protocol));
+            let reply = self.served.get(client).filter(|(shard, _)| *shard == n);
+            let reply = reply.map(|(_, reply)| reply.bytes(self.setup.protocol));
             if reply != got {
                 let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| show(&bytes));
                 let (reply, got) = (text(reply), text(got));
@@ -262,11 +413,11 @@ impl World {
             }
         }
         self.figures.served += gone.len();
-        gone.iter().for_each(|client| drop(self.blocked.remove(client)));
-        match expected.first_key_value() {
-            None => Ok(()),
-            Some((client, _)) => Err(format!("client {client} was served twice")),
+        for client in gone {
+            self.blocked.remove(&client);
+            self.served.remove(&client);
         }
+        Ok(())
     }
 
     /// Compares the whole state.
@@ -370,5 +521,6 @@ impl Figures {
         self.waits += other.waits;
         self.served += other.served;
         self.timed_out += other.timed_out;
+        self.crashes += other.crashes;
     }
 }

@@ -225,6 +225,7 @@ const ACL: &[Entry] = &[
 ];
 
 const DEBUG: &[Entry] = &[
+    ("ASSERT, PANIC, SEGFAULT", &["End the program at once, as a crash does."]),
     ("CHANGE-REPL-ID", &["Do nothing."]),
     ("DIGEST", &["Return a digest of all data: forty hexadecimal digits."]),
     ("DIGEST-VALUE <key> [<key> ...]", &["Return a digest of each value."]),
@@ -232,6 +233,10 @@ const DEBUG: &[Entry] = &[
     ("LOADAOF", &["Read the data anew from the append-only file."]),
     ("LOG <message>", &["Write <message> to the server's log."]),
     ("OBJECT <key>", &["Return low-level information about <key> and its value."]),
+    (
+        "POPULATE <count> [<prefix>] [<size>]",
+        &["Create strings at <prefix>:<number>, each of <size> bytes, where there is no key."],
+    ),
     (
         "PROTOCOL <type>",
         &[

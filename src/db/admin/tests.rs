@@ -1,3 +1,5 @@
+//! Commands of the whole database, on a database of several shards.
+
 use super::*;
 use crate::command::{OwnedRequest, Protocol, table};
 use crate::db::Db;

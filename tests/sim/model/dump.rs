@@ -15,7 +15,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Model {
-    /// Every key that is not over: a line each, streams with what is in them.
+    /// Every key that is not over: a line each, streams with what is in them; `with_lazy` also
+    /// what no reply promises to keep.
     pub(crate) fn dump(&self, with_lazy: bool) -> String {
         let mut out = String::new();
         for (key, held) in &self.keys {
@@ -49,7 +50,7 @@ fn dump_stream(out: &mut String, stream: &Stream, with_lazy: bool) {
     let (duration, maxsize) = (stream.idmp_duration, stream.idmp_maxsize);
     let (added, duplicates) = (stream.iids_added, stream.iids_duplicates);
     writeln!(out, "  idmp {duration} {maxsize} {added} {duplicates}").unwrap();
-    for (pid, iids) in &stream.producers {
+    for (pid, iids) in stream.producers.iter().filter(|_| with_lazy) {
         for (iid, at) in iids {
             writeln!(out, "  producer {} {} {}", hex(pid), hex(iid), id(*at)).unwrap();
         }
@@ -88,7 +89,7 @@ pub(crate) fn dump_image(out: &mut String, image: &Image, with_lazy: bool) {
     writeln!(out, "  idmp {} {} {added} {duplicates}", idmp.duration_s, idmp.maxsize).unwrap();
     let mut producers: Vec<_> = idmp.producers.iter().collect();
     producers.sort();
-    for (pid, iids) in producers {
+    for (pid, iids) in producers.into_iter().filter(|_| with_lazy) {
         for (iid, at) in iids {
             writeln!(out, "  producer {} {} {at}", hex(pid), hex(iid)).unwrap();
         }

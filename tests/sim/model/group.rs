@@ -58,6 +58,8 @@ impl Model {
             let stream = self.stream_or_new(key);
             let group = Group { last, read: read.map(|_| 0), ..Group::default() };
             stream.groups.insert(name.clone(), group);
+            // Redis: any new key of the right type wakes those who wait.
+            self.signal(key);
             return Ok(Reply::Simple("OK"));
         };
         let last = if words[4] == b"$" { stream.last } else { strict_id(&words[4])? };

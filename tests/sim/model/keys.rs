@@ -3,6 +3,7 @@
 use super::words::{NOT_AN_INTEGER, integer, integer_or, is_word, lossy};
 use super::{Answer, Bytes, Held, Model, NO_KEY, SYNTAX, Value, WRONG_TYPE};
 use crate::reply::Reply;
+use std::collections::BTreeSet;
 
 impl Model {
     pub(super) fn answer_any_type(&mut self, name: &str, words: &[Bytes]) -> Answer {
@@ -145,9 +146,18 @@ impl Model {
     }
 
     /// Forgets the idempotent IDs whose time is over.
-    pub(crate) fn forget_idempotent_ids(&mut self) {
+    pub(crate) fn forget_idempotent_ids(&mut self, mine: &BTreeSet<Bytes>) {
         let now = self.now;
-        for held in self.keys.values_mut() {
+        for key in mine {
+            let held = self.keys.get(key).map(|held| &held.value);
+            if matches!(held, Some(Value::Stream(stream)) if !stream.producers.is_empty()) {
+                self.expire(key);
+            }
+        }
+        for (key, held) in &mut self.keys {
+            if !mine.contains(key) {
+                continue;
+            }
             let Value::Stream(stream) = &mut held.value else { continue };
             let kept_ms = stream.idmp_duration * 1000;
             for iids in stream.producers.values_mut() {

@@ -28,6 +28,13 @@ impl Model {
         self.waiters.retain(|waiter| waiter.client != client);
     }
 
+    /// Forgets all who wait, as a crash does.
+    pub(crate) fn forget_waits(&mut self) {
+        self.waiters.clear();
+        self.retries.clear();
+        self.signals.clear();
+    }
+
     /// Serves those who wait on signalled keys. `note` hears of each command that was run again.
     pub(crate) fn serve(&mut self, note: &mut dyn FnMut(&[Bytes])) -> Vec<(u64, Reply)> {
         let mut served = Vec::new();
