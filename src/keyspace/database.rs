@@ -1,6 +1,7 @@
 //! One database: the slab of keys and the tables that lead into it.
 
 use super::Value;
+use super::handover::{Frozen, FrozenKey, Sweep};
 use crate::stream::UnixMs;
 use hashbrown::HashTable;
 use std::cmp::Reverse;
@@ -11,6 +12,8 @@ use std::num::NonZeroU64;
 const TABLES: usize = 256;
 /// Slots in one piece of the slab; the slab grows by pieces, so that no slot ever moves.
 const PIECE: usize = 128;
+/// Handing over a key costs as much as copying so many bytes, roughly.
+const FREE_BYTES: usize = 1024;
 
 /// A key and its value.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Slot {
     expire_at: Option<NonZeroU64>,
     /// When it was last used, in Unix seconds; 0 if that is not known. No state: it is not logged.
     accessed_s: u32,
+    /// The snapshot that has its value, or that it is too young for.
+    epoch: u32,
 }
 
 impl Slot {
@@ -53,6 +58,8 @@ pub struct Database {
     expiring: usize,
     /// Expiries with their places; one that its slot does not confirm is out of date.
     expiries: BinaryHeap<Reverse<(u64, u32)>>,
+    /// How far a snapshot has come, while one is being handed over.
+    sweep: Option<Sweep>,
 }
 
 impl Database {
@@ -157,7 +164,8 @@ impl Database {
         value: Value,
         rehash: impl Fn(&[u8]) -> u64,
     ) -> u32 {
-        let slot = Slot { key: key.into(), value, expire_at: None, accessed_s: 0 };
+        let epoch = self.sweep.as_ref().map_or(0, |sweep| sweep.epoch);
+        let slot = Slot { key: key.into(), value, expire_at: None, accessed_s: 0, epoch };
         let place = self.free.pop().unwrap_or_else(|| self.new_place());
         self.pieces[place as usize / PIECE][place as usize % PIECE] = Some(slot);
         self.len += 1;
@@ -214,6 +222,63 @@ impl Database {
         {
             self.expiries.push(Reverse((at.0, place)));
         }
+    }
+
+    /// Begins to hand over what the database holds now, under the number it has now.
+    pub(super) fn begin_handover(&mut self, db: u8, epoch: u32) {
+        self.sweep = (!self.is_empty()).then(|| Sweep { db, epoch, next: 0, end: self.places() });
+    }
+
+    /// Hands nothing over any more.
+    pub(super) fn end_handover(&mut self) {
+        self.sweep = None;
+    }
+
+    /// Hands over the next keys, about as many as the budget allows, and takes them off it; false
+    /// if all have been.
+    pub(super) fn hand_over(&mut self, budget: &mut usize, out: &mut Vec<Frozen>) -> bool {
+        while let Some(sweep) = &mut self.sweep {
+            let (db, place) = (sweep.db, sweep.next);
+            if place == sweep.end {
+                self.sweep = None;
+                return false;
+            }
+            if *budget == 0 {
+                return true;
+            }
+            let epoch = sweep.epoch;
+            sweep.next += 1;
+            *budget -= 1;
+            let slot = self.pieces[place / PIECE][place % PIECE].as_mut();
+            if let Some(slot) = slot.filter(|slot| slot.epoch != epoch) {
+                slot.epoch = epoch;
+                *budget = budget.saturating_sub(slot.value.copied_bytes() / FREE_BYTES);
+                out.push(Frozen::Key(FrozenKey::of(db, slot)));
+            }
+        }
+        false
+    }
+
+    /// Hands over the key at a place, which is about to change, if a snapshot lacks it.
+    pub(super) fn hand_over_place(&mut self, place: u32, out: &mut Vec<Frozen>) {
+        let Some(sweep) = &self.sweep else { return };
+        let (db, epoch) = (sweep.db, sweep.epoch);
+        let slot = self.slot_mut(place);
+        if slot.epoch != epoch {
+            slot.epoch = epoch;
+            out.push(Frozen::Key(FrozenKey::of(db, slot)));
+        }
+    }
+
+    /// Hands over the next keys and leaves nothing: what a whole database of no more use is for.
+    pub(crate) fn hand_over_rest(&mut self, max: usize, out: &mut Vec<Frozen>) -> bool {
+        let mut budget = max;
+        self.hand_over(&mut budget, out)
+    }
+
+    /// Whether a snapshot lacks some of the keys.
+    pub(super) fn is_being_handed_over(&self) -> bool {
+        self.sweep.is_some()
     }
 
     /// Asserts the invariants.

@@ -9,10 +9,12 @@
 
 pub mod change;
 mod database;
+pub mod handover;
 pub mod txn;
 
 pub use change::{Action, Change, LogBuffer};
 pub use database::{Database, Slot};
+pub use handover::{Frozen, FrozenKey};
 pub use txn::{Key, Rules, Txn};
 
 use crate::codec::Corrupt;
@@ -69,6 +71,10 @@ pub struct Keyspace {
     idempotent: BTreeSet<KeyName>,
     /// What was removed and may be large.
     garbage: Vec<Garbage>,
+    /// The number of the last snapshot.
+    epoch: u32,
+    /// What the snapshot being taken gets with its next slice.
+    frozen: Vec<Frozen>,
     /// Changes since the last snapshot, as Redis counts them.
     pub changes: u64,
     /// Keys that have expired.
@@ -98,6 +104,8 @@ impl Keyspace {
             change_number: 0,
             idempotent: BTreeSet::new(),
             garbage: Vec::new(),
+            epoch: 0,
+            frozen: Vec::new(),
             changes: 0,
             expired_keys: 0,
             hits: 0,
@@ -204,12 +212,21 @@ impl Keyspace {
 
     /// Takes everything out, as garbage for another thread.
     pub fn clear(&mut self) {
-        for database in &mut self.databases {
-            let old = std::mem::take(database);
-            if !old.is_empty() {
-                self.garbage.push(Box::new(old));
-            }
+        (0..DATABASES).for_each(|db| self.drop_database(db));
+        self.idempotent.clear();
+    }
+
+    /// Adds a key that was read from a snapshot.
+    ///
+    /// # Errors
+    /// [`Corrupt`] if the key is there already.
+    pub fn restore(&mut self, frozen: FrozenKey) -> Result<(), Corrupt> {
+        let FrozenKey { db, key, value, expire_at } = frozen;
+        if db >= DATABASES || self.find(db, &key).is_some() {
+            return Err(Corrupt("a key stands twice, or in no database"));
         }
+        self.set(db, &key, value, expire_at);
+        Ok(())
     }
 
     /// Asserts the invariants.
@@ -405,10 +422,7 @@ impl<'t, 's> Spaces<'t, 's> {
     fn flush(&mut self, db: u8) {
         for space in &mut *self.list {
             space.touch_database(db, None);
-            let old = std::mem::take(space.database_mut(db));
-            if !old.is_empty() {
-                space.garbage.push(Box::new(old));
-            }
+            space.drop_database(db);
         }
     }
 }
@@ -424,6 +438,9 @@ impl Keyspace {
         action: &Action<'_>,
     ) -> Result<Option<u32>, Corrupt> {
         const GONE: Corrupt = Corrupt("a changed key does not exist");
+        if let Some(place) = place {
+            self.databases[usize::from(db)].hand_over_place(place, &mut self.frozen);
+        }
         match action {
             Action::Effect(effect) => {
                 let place = place.ok_or(GONE)?;
@@ -490,6 +507,7 @@ impl Keyspace {
         let hash = self.hash(key);
         let (place, old) = match self.database(db).find(hash, key) {
             Some(place) => {
+                self.databases[usize::from(db)].hand_over_place(place, &mut self.frozen);
                 let held = self.database_mut(db).value_mut(place);
                 let old = std::mem::replace(held, value);
                 (place, Some(old))
@@ -513,6 +531,10 @@ impl Keyspace {
     /// Takes a key away.
     fn take(&mut self, db: u8, key: &[u8]) -> Option<(Value, Option<UnixMs>)> {
         let hash = self.hash(key);
+        let database = &mut self.databases[usize::from(db)];
+        if let Some(place) = database.find(hash, key) {
+            database.hand_over_place(place, &mut self.frozen);
+        }
         let taken = self.database_mut(db).remove(hash, key)?;
         self.touch(db, key);
         self.signal(db, key);

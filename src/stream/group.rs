@@ -187,6 +187,19 @@ impl Group {
         });
     }
 
+    /// Gives a group without pending entries these, and each consumer its own of them, when a
+    /// stream is built from a snapshot.
+    pub(super) fn set_pending<'a>(
+        &mut self,
+        pel: Pel,
+        sets: impl Iterator<Item = (&'a Box<[u8]>, Vec<EntryId>)>,
+    ) {
+        self.pel = pel;
+        for (name, ids) in sets.filter(|(_, ids)| !ids.is_empty()) {
+            self.consumers.update(name, |consumer| consumer.pending.extend(ids.into_iter()));
+        }
+    }
+
     /// Makes new entries pending for a consumer, count 1; `ids` ascend. False if the consumer
     /// does not exist.
     pub(super) fn deliver(&mut self, name: &[u8], ids: &[EntryId], at: UnixMs) -> bool {

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod group;
 pub mod id;
 pub mod image;
+pub mod parts;
 pub mod pel;
 pub mod producers;
 
@@ -23,6 +24,7 @@ pub use fields::{Fields, Span};
 pub use group::{Consumer, Group};
 pub use id::{EntryId, UnixMs};
 pub use image::Image;
+pub use parts::StreamBuilder;
 pub use pel::{ConsumerNo, Pending};
 pub use producers::Producers;
 

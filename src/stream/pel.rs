@@ -21,7 +21,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use crate::stream::{EntryId, UnixMs};
+use crate::stream::{EntryId, UnixMs, parts};
 use block::Row;
 use rows::Rows;
 
@@ -164,6 +164,33 @@ impl Pel {
     /// same zone. **Cost**: as [`Pel::iter_oldest`].
     pub fn iter_unowned(&self) -> impl Iterator<Item = Pending> {
         self.rows.by_order(OWNED - 1).map(PelRow::pending)
+    }
+
+    /// The pending entries in the order of their IDs, as a snapshot holds them.
+    pub(super) fn rows(&self) -> impl Iterator<Item = parts::Row> {
+        self.rows.iter_from(EntryId::MIN).map(|row| {
+            let owner = (row.owner != UNOWNED).then_some(row.owner);
+            let place = if owner.is_some() { row.order - OWNED } else { row.order };
+            parts::Row { id: row.id, owner, place, count: row.count }
+        })
+    }
+
+    /// Appends rows of a snapshot: IDs that ascend and are above all others, places below 2⁶³.
+    pub(super) fn push_rows(&mut self, rows: &[parts::Row]) {
+        let mut rows = rows
+            .iter()
+            .map(|row| {
+                let order = row.place | if row.owner.is_some() { OWNED } else { 0 };
+                PelRow { id: row.id, owner: row.owner.unwrap_or(UNOWNED), order, count: row.count }
+            })
+            .inspect(|row| {
+                if row.owner == UNOWNED {
+                    self.unowned += 1;
+                    self.unownings = self.unownings.max(row.order);
+                }
+            })
+            .peekable();
+        self.rows.append(&mut rows);
     }
 
     /// Bytes on the heap, without the allocator's own. **Cost**: O(p / 128).
