@@ -78,13 +78,15 @@ impl Value {
 /// Handing over.
 impl Keyspace {
     /// Begins: the state is that of now. What an earlier snapshot still lacked it will not get.
-    pub fn begin_handover(&mut self) {
+    /// Returns the number of the snapshot, for [`Keyspace::end_handover`].
+    pub fn begin_handover(&mut self) -> u32 {
         // 0 is that of keys that no snapshot has looked at.
         self.epoch = self.epoch.checked_add(1).unwrap_or(1);
         self.frozen.clear();
         for (db, database) in (0..).zip(&mut self.databases) {
             database.begin_handover(db, self.epoch);
         }
+        self.epoch
     }
 
     /// Hands over the next keys, about `budget`, besides those that have changed meanwhile; true
@@ -94,10 +96,12 @@ impl Keyspace {
         self.databases.iter_mut().any(|database| database.hand_over(&mut budget, out))
     }
 
-    /// Gives up.
-    pub fn end_handover(&mut self) {
-        self.frozen.clear();
-        self.databases.iter_mut().for_each(Database::end_handover);
+    /// Gives a snapshot up, unless another has begun.
+    pub fn end_handover(&mut self, epoch: u32) {
+        if self.epoch == epoch {
+            self.frozen.clear();
+            self.databases.iter_mut().for_each(Database::end_handover);
+        }
     }
 
     /// Takes a whole database out: into the snapshot that lacks some of it, or as garbage.

@@ -248,6 +248,24 @@ impl Aof {
         lock(&self.log.tail).check_usable().err()
     }
 
+    /// Whether the log has failed and waits for [`Aof::resume`]; a full disk is no failure.
+    pub fn is_broken(&self) -> bool {
+        lock(&self.log.tail).failure.is_some()
+    }
+
+    /// Appends a frame without records, so that the log has a position of its own for a state
+    /// that it does not lead to.
+    ///
+    /// # Errors
+    /// As [`Aof::append`].
+    pub fn append_mark(&self) -> Result<Position, StorageError> {
+        let mut buffer = frame_buffer();
+        let payload_crc = frame::payload_crc(&[]);
+        let end = self.log.write_frame(&mut lock(&self.log.tail), &mut buffer, payload_crc)?;
+        self.log.unsynced.store(true, Ordering::Release);
+        Ok(Position(end))
+    }
+
     /// Changes when the log is made durable.
     pub fn set_policy(&self, policy: SyncPolicy) {
         self.log.policy.store(policy_code(policy), Ordering::Release);

@@ -270,6 +270,11 @@ impl SnapshotReader {
         Ok(())
     }
 
+    /// The error that says that a section is not what it should be.
+    pub fn damaged_section(&self, section: &Section, reason: &str) -> StorageError {
+        self.damaged(section.offset, reason)
+    }
+
     fn read_back(
         file: Arc<dyn DiskFile>,
         path: PathBuf,

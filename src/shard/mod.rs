@@ -8,6 +8,8 @@
 //!
 //! A turn is told the time; it knows no clock and no thread.
 
+pub mod checkpoint;
+pub mod recovery;
 pub mod waiters;
 
 use crate::command::table::{self, Flags, Row};
@@ -43,6 +45,8 @@ pub struct Shard {
     position: Position,
     /// Whether keys expire though nobody asks for them.
     expires: bool,
+    /// Whether changes are kept for the log that follows a failed one.
+    holds_log: bool,
 }
 
 /// Who blocks, and how it will be told.
@@ -81,6 +85,7 @@ impl Shard {
             served: Vec::new(),
             position: Position::default(),
             expires: true,
+            holds_log: false,
         };
         shard.set_rules(rules);
         shard
@@ -105,6 +110,18 @@ impl Shard {
     /// Keeps a log of the changes from now on, or not.
     pub fn set_logged(&mut self, logged: bool) {
         self.log.set_enabled(logged);
+    }
+
+    /// The log has failed, and a snapshot of the state as it is now will take its place: forgets
+    /// changes that are not in the log and keeps those to come.
+    pub fn hold_log(&mut self) {
+        self.log.clear();
+        self.holds_log = true;
+    }
+
+    /// The log goes on, or the snapshot failed: [`Shard::end_turn`] appends again.
+    pub fn release_log(&mut self) {
+        self.holds_log = false;
     }
 
     /// Lets keys expire though nobody asks for them, or not (DEBUG SET-ACTIVE-EXPIRE).
@@ -146,6 +163,11 @@ impl Shard {
         if let Some(aof) = aof
             && (self.log.is_urgent() || (all && !self.log.is_empty()))
         {
+            if self.holds_log {
+                self.served.clear();
+                let error = StorageError::Stopped("a snapshot is to take its place".to_owned());
+                return if self.log.is_urgent() { Err(error) } else { Ok(self.position) };
+            }
             let appended = aof.append(self.log.bytes_mut());
             self.log.clear();
             match appended {
