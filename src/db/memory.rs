@@ -6,6 +6,8 @@ use crate::command::table::Name;
 use crate::command::{Out, Protocol};
 use crate::keyspace::{DATABASES, Slot};
 use crate::shard::Turn;
+use crate::stream::UnixMs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What memory is used for, in bytes. The allocator keeps no count that is cheap to ask for, so
 /// what is used is what is resident.
@@ -120,5 +122,44 @@ pub(super) fn double(value: &str, out: &mut Out<'_>) {
     match out.protocol() {
         Protocol::Resp2 => out.bulk(value.as_bytes()),
         Protocol::Resp3 => out.raw(format!(",{value}\r\n").as_bytes()),
+    }
+}
+
+/// The memory limit, and whether it is reached: the process's resident memory, looked at by at
+/// most one command in a while, so that the others pay for a load.
+#[derive(Debug, Default)]
+pub(super) struct MemoryLimit {
+    /// `maxmemory`; 0 is none.
+    bytes: AtomicU64,
+    looked_at: AtomicU64,
+    reached: AtomicBool,
+}
+
+impl MemoryLimit {
+    /// How old a look may be, in milliseconds. Chosen: at 100 MB a second the limit is overrun by
+    /// half a megabyte.
+    const LOOK_MS: u64 = 5;
+
+    pub(super) fn new(bytes: u64) -> Self {
+        MemoryLimit { bytes: AtomicU64::new(bytes), ..MemoryLimit::default() }
+    }
+
+    pub(super) fn set(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.looked_at.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the process uses more than it may.
+    pub(super) fn is_reached(&self, now: UnixMs) -> bool {
+        let limit = self.bytes.load(Ordering::Relaxed);
+        if limit == 0 {
+            return false;
+        }
+        let looked_at = self.looked_at.load(Ordering::Relaxed);
+        if now.0.abs_diff(looked_at) >= Self::LOOK_MS {
+            self.looked_at.store(now.0, Ordering::Relaxed);
+            self.reached.store(process::resident() > limit, Ordering::Relaxed);
+        }
+        self.reached.load(Ordering::Relaxed)
     }
 }

@@ -37,6 +37,7 @@ use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use home::{Home, Message};
 use info::Identity;
+use memory::MemoryLimit;
 use pause::Pause;
 use stats::Stats;
 use std::hash::RandomState;
@@ -56,6 +57,7 @@ pub struct Core {
     doors: Vec<mpsc::UnboundedSender<Message>>,
     aof: Option<Arc<Aof>>,
     background: std::sync::mpsc::Sender<Vec<Garbage>>,
+    memory_limit: MemoryLimit,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
     /// Channels, patterns and who listens to them.
@@ -109,6 +111,7 @@ impl Db {
         let stats = Stats::new(count);
         stats.saved_at_s.set(unix_now().0 / 1000);
         let core = Arc::new(Core {
+            memory_limit: MemoryLimit::new(config.maxmemory),
             waits_for_disk: AtomicBool::new(config.appendonly && waits_for_disk(&config)),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
@@ -210,6 +213,11 @@ impl Core {
         }
     }
 
+    /// Whether the process uses more memory than `maxmemory` allows.
+    pub fn is_memory_full(&self, now: UnixMs) -> bool {
+        self.memory_limit.is_reached(now)
+    }
+
     /// Whether the log has failed.
     pub fn is_log_broken(&self) -> bool {
         self.aof.as_ref().is_some_and(|aof| aof.failure().is_some())
@@ -261,6 +269,7 @@ impl Core {
     pub fn set_config(&self, config: Config, turn: &mut Turn<'_, '_>) {
         let rules = Arc::new(rules(&config));
         turn.shards_mut().for_each(|shard| shard.set_rules(rules.clone()));
+        self.memory_limit.set(config.maxmemory);
         self.waits_for_disk.store(self.aof.is_some() && waits_for_disk(&config), Ordering::Relaxed);
         if let Some(aof) = &self.aof {
             aof.set_policy(sync_policy(&config));

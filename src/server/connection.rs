@@ -488,7 +488,7 @@ impl Connection {
     }
 
     fn queue(&mut self, row: &'static Row, request: &Request<'_>) {
-        if let Some(error) = self.server.write_refusal(row, request) {
+        if let Some(error) = self.server.write_refusal(row, request, self.home.now()) {
             self.reject(Some(row), &error);
             return;
         }
@@ -609,7 +609,7 @@ impl Connection {
         if self.home.is_turn_full() {
             self.home.end_turn();
         }
-        if let Some(error) = self.server.write_refusal(row, request) {
+        if let Some(error) = self.server.write_refusal(row, request, self.home.now()) {
             self.reject(Some(row), &error);
             return Done { ran: false, step: None };
         }

@@ -37,6 +37,7 @@ use crate::db::admin::Shutdown;
 use crate::db::home::Home;
 use crate::db::{Core, Db};
 use crate::error::{CommandError, Error, StorageError};
+use crate::stream::UnixMs;
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
@@ -84,6 +85,7 @@ impl Server {
     /// [`Error::Storage`] naming the address that cannot be listened on, [`Error::Config`] if
     /// there is none.
     pub async fn run(db: &Db, config: &Config) -> Result<(), Error> {
+        refuse_what_is_unsafe_to_ignore(config)?;
         let server = Arc::new(Server {
             core: db.core().clone(),
             clients: Clients::default(),
@@ -126,12 +128,15 @@ impl Server {
     }
 
     /// Why a command that writes may not run now.
-    fn write_refusal(&self, row: &Row, request: &Request<'_>) -> Option<CommandError> {
+    fn write_refusal(&self, row: &Row, request: &Request<'_>, now: UnixMs) -> Option<CommandError> {
+        let growing = row.flags.has(Flags::DENYOOM);
+        if growing && self.core.is_memory_full(now) {
+            return Some(CommandError::OutOfMemory);
+        }
         if !row.flags.has(Flags::WRITE) {
             return None;
         }
         let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
-        let growing = row.flags.has(Flags::DENYOOM);
         let room = self.core.aof()?.room(bytes + RECORD_BYTES, growing);
         room.err().map(|error| misconfigured(&error))
     }
@@ -185,6 +190,20 @@ impl Server {
 fn misconfigured(error: &StorageError) -> CommandError {
     let text = format!("MISCONF Errors writing to the AOF file: {error}");
     CommandError::Misconfigured(text.into())
+}
+
+/// Users and renamed commands protect a server; one that does not have them must not start as if
+/// it had.
+fn refuse_what_is_unsafe_to_ignore(config: &Config) -> Result<(), Error> {
+    let given = [
+        ("rename-command", !config.renamed_commands.is_empty()),
+        ("user", !config.users.is_empty()),
+        ("aclfile", !config.aclfile.as_os_str().is_empty()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(Error::Config(format!("the setting '{name}' is not supported"))),
+        None => Ok(()),
+    }
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -148,8 +148,10 @@ impl Connection {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Some(CommandError::Fixed(text));
         }
-        let refusal =
-            queue.iter().find_map(|one| self.server.write_refusal(one.row, &one.request.request()));
+        let now = self.home.now();
+        let refusal = queue
+            .iter()
+            .find_map(|one| self.server.write_refusal(one.row, &one.request.request(), now));
         refusal.map(|error| {
             let text = error.wire();
             CommandError::composed(format!("EXECABORT Transaction discarded because of: {text}"))

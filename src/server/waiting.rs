@@ -63,7 +63,7 @@ impl Connection {
 
     async fn run_elsewhere(&mut self, set: ShardSet, queued: Queued) -> Result<(), Error> {
         let row = queued.row;
-        let refusal = self.server.write_refusal(row, &queued.request.request());
+        let refusal = self.server.write_refusal(row, &queued.request.request(), self.home.now());
         if let Some(error) = refusal {
             self.reject(Some(row), &error);
             self.output.announce(Position::default());

@@ -8,6 +8,7 @@
 
 mod blocking;
 mod client;
+mod limits;
 mod pubsub;
 mod resp;
 mod restart;
