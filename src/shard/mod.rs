@@ -362,6 +362,8 @@ impl<'t, 's> Turn<'t, 's> {
     /// Forgets the idempotent IDs whose time is over.
     pub fn forget_idempotent_ids(&mut self) {
         self.with_txn(|txn| txn.forget_idempotent_ids());
+        // A look at a key whose time is over removes it, which ends waits.
+        self.serve();
     }
 
     /// Serves those who wait on keys that were signalled, in the order of the signals.
