@@ -2,6 +2,7 @@
 //! what is found afterwards is a prefix of what ran that includes everything acknowledged.
 
 use crate::model::{Bytes, Model};
+use crate::workload::Hand;
 use crate::world::{difference, dump, new_shards};
 use millstream::error::StorageError;
 use millstream::keyspace::{Change, Keyspace, Spaces};
@@ -15,9 +16,9 @@ use std::sync::Arc;
 /// What the model needs to run a turn again.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
-    Command { now: u64, in_hand: Option<BTreeSet<Bytes>>, words: Vec<Bytes> },
-    Expire { now: u64, keys: BTreeSet<Bytes> },
-    Forget { now: u64, keys: BTreeSet<Bytes> },
+    Command { now: u64, in_hand: Option<Hand>, words: Vec<Bytes> },
+    Expire { now: u64, hand: Hand },
+    Forget { now: u64, hand: Hand },
 }
 
 /// How a run is logged.
@@ -159,13 +160,13 @@ impl Ledger {
                     model.run(words);
                     model.in_hand = None;
                 }
-                Op::Expire { now, keys } => {
+                Op::Expire { now, hand } => {
                     model.now = *now;
-                    model.expire_due(|key| keys.contains(key));
+                    model.expire_due(|key| hand.holds(key));
                 }
-                Op::Forget { now, keys } => {
+                Op::Forget { now, hand } => {
                     model.now = *now;
-                    model.forget_idempotent_ids(keys);
+                    model.forget_idempotent_ids(hand);
                 }
             }
         }

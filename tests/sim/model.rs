@@ -17,6 +17,7 @@ pub(crate) use dump::{dump_image, dump_string};
 pub(crate) use stream::{Group, Stream};
 
 use crate::reply::Reply;
+use crate::workload::Hand;
 use std::collections::{BTreeMap, BTreeSet};
 use waiters::Waiter;
 
@@ -53,8 +54,8 @@ pub(crate) struct Model {
     /// Entries of a block.
     pub(crate) block_entries: u64,
     pub(crate) keys: BTreeMap<Bytes, Held>,
-    /// Keys that a blocked call may see now; `None` is all.
-    pub(crate) in_hand: Option<BTreeSet<Bytes>>,
+    /// The shards whose keys a blocked call may see now; `None` is all.
+    pub(crate) in_hand: Option<Hand>,
     /// Whether RESP3 is spoken, which MAXSIZE can tell.
     pub(crate) resp3: bool,
     waiters: Vec<Waiter>,

@@ -27,6 +27,8 @@ pub(crate) struct Wait {
     pub(crate) timeout_ms: u64,
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) group: Option<Vec<u8>>,
+    /// The idle time of CLAIM.
+    pub(crate) claim: Option<u64>,
     pub(crate) retry_at: Option<u64>,
     /// What to run again.
     pub(crate) words: Vec<Vec<u8>>,

@@ -4,6 +4,7 @@
 use crate::model::{Bytes, Id, Model, Value};
 use millstream::keyspace::{SLOTS, slot_of};
 use millstream::testing::Rng;
+use std::collections::BTreeSet;
 
 /// The keys: of each four shards at least one.
 pub(crate) const KEYS: [&str; 6] = ["s", "t", "u", "v", "w", "x"];
@@ -33,6 +34,19 @@ pub(crate) fn shard_of(key: &[u8], shards: u16) -> usize {
 pub(crate) fn slots(n: u16, shards: u16) -> std::ops::Range<u16> {
     let first = |n: u16| if n == shards { SLOTS } else { n * (SLOTS / shards) };
     first(n)..first(n + 1)
+}
+
+/// Shards in hand, of so many.
+#[derive(Debug, Clone)]
+pub(crate) struct Hand {
+    pub(crate) shards: BTreeSet<usize>,
+    pub(crate) of: u16,
+}
+
+impl Hand {
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        self.shards.contains(&shard_of(key, self.of))
+    }
 }
 
 /// Makes commands.
@@ -155,6 +169,9 @@ impl Words<'_> {
             stream.groups.values().for_each(|group| known.extend(group.pel.keys()));
             known.extend([stream.last, stream.max_deleted]);
         }
+        if self.chance(1, 400) {
+            return (u64::MAX, u64::MAX - self.below(3) as u64);
+        }
         let id = match known.len() {
             0 => (self.model.now, 0),
             n => known[self.below(n)],
@@ -237,8 +254,15 @@ impl Words<'_> {
         for _ in 0..=self.below(3) {
             let field = self.one_of(&["f", "field", ""]);
             self.word(field);
-            let len = if self.chance(1, 30) { 300 } else { self.below(4) };
-            let value = self.load.rng.bytes(len).iter().map(|b| b'a' + b % 4).collect::<Bytes>();
+            let len = match self.below(2000) {
+                0 => 20_000,
+                1..=60 => 300,
+                _ => self.below(4),
+            };
+            let mut value = self.load.rng.bytes(len);
+            if self.chance(3, 4) {
+                value.iter_mut().for_each(|byte| *byte = b'a' + *byte % 4);
+            }
             self.word(value);
         }
         self
@@ -302,7 +326,7 @@ impl Words<'_> {
         if self.chance(1, 4) {
             self.add("CLAIM").number(30);
         }
-        let n = if self.chance(1, 3) { self.below(3) + 1 } else { 1 };
+        let n = if self.chance(1, 2) { self.below(3) + 1 } else { 1 };
         self.add("STREAMS").key();
         for _ in 1..n {
             self.other_key();
@@ -319,7 +343,7 @@ impl Words<'_> {
     fn xgroup(&mut self) {
         match self.below(10) {
             0..=4 => {
-                let (key, group) = (self.key, self.one_of(&GROUPS));
+                let (key, group) = (self.key, self.one_of(&["g", "g", "g", "h", ""]));
                 self.add("XGROUP CREATE").word(key).word(group);
                 self.group_id().maybe(1, 2, "MKSTREAM").entries_read();
             }

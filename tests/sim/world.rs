@@ -3,7 +3,7 @@
 use crate::ledger::{Ledger, LogSetup, Op};
 use crate::model::{Bytes, Model};
 use crate::reply::{Reply, Wait, is_as_expected, show};
-use crate::workload::{KEYS, shard_of, slots};
+use crate::workload::{Hand, shard_of, slots};
 use millstream::command::{Out, OwnedRequest, Protocol, Ran, table};
 use millstream::config::NotifyFlags;
 use millstream::keyspace::{Rules, Value};
@@ -191,12 +191,15 @@ impl World {
 
     fn forget(&mut self, shard: usize) -> Result<(), String> {
         let now = self.model.now;
-        let keys = keys_of(&BTreeSet::from([shard]), self.setup.shards);
-        let mut hand = [&mut self.shards[shard]];
-        Turn::new(&mut hand, UnixMs(now)).forget_idempotent_ids();
-        self.model.forget_idempotent_ids(&keys);
-        self.note(shard, Op::Forget { now, keys });
+        let hand = self.hand(&BTreeSet::from([shard]));
+        Turn::new(&mut [&mut self.shards[shard]], UnixMs(now)).forget_idempotent_ids();
+        self.model.forget_idempotent_ids(&hand);
+        self.note(shard, Op::Forget { now, hand });
         self.serve(&BTreeSet::from([shard]), false)
+    }
+
+    fn hand(&self, shards: &BTreeSet<usize>) -> Hand {
+        Hand { shards: shards.clone(), of: self.setup.shards }
     }
 
     fn note(&mut self, shard: usize, op: Op) {
@@ -323,12 +326,11 @@ impl World {
 
     fn tend(&mut self, shard: usize) -> Result<(), String> {
         let set = BTreeSet::from([shard]);
-        let keys = keys_of(&set, self.setup.shards);
+        let hand = self.hand(&set);
         let now = self.model.now;
-        let mut hand = in_hand(&mut self.shards, &set);
-        Turn::new(&mut hand, UnixMs(now)).tend();
-        self.model.expire_due(|key| keys.contains(key));
-        self.note(shard, Op::Expire { now, keys });
+        Turn::new(&mut [&mut self.shards[shard]], UnixMs(now)).tend();
+        self.model.expire_due(|key| hand.holds(key));
+        self.note(shard, Op::Expire { now, hand });
         self.serve(&set, true)
     }
 
@@ -336,7 +338,7 @@ impl World {
     /// step is one, or if several shards were in hand.
     fn serve(&mut self, hand: &BTreeSet<usize>, retry: bool) -> Result<(), String> {
         let (now, first) = (self.model.now, *hand.first().unwrap());
-        let in_hand = Some(keys_of(hand, self.setup.shards));
+        let in_hand = Some(self.hand(hand));
         let mut ops = Vec::new();
         let mut note = |words: &[Bytes]| {
             let in_hand = in_hand.clone();
@@ -473,12 +475,6 @@ pub(crate) fn in_hand<'a>(shards: &'a mut [Shard], set: &BTreeSet<usize>) -> Vec
     shards.filter(|(n, _)| set.contains(n)).map(|(_, shard)| shard).collect()
 }
 
-/// The keys of the workload that these shards hold.
-pub(crate) fn keys_of(set: &BTreeSet<usize>, shards: u16) -> BTreeSet<Bytes> {
-    let mine = KEYS.iter().filter(|key| set.contains(&shard_of(key.as_bytes(), shards)));
-    mine.map(|key| key.as_bytes().to_vec()).collect()
-}
-
 /// Runs a command on the product; its reply goes to `got` unless it waits.
 pub(crate) fn run_on(
     turn: &mut Turn<'_, '_>,
@@ -506,6 +502,7 @@ fn compare_waits(model: &Wait, product: &millstream::command::Wait) -> Result<()
         timeout_ms: product.timeout_ms,
         keys: product.keys.iter().map(|key| key.to_vec()).collect(),
         group: product.group.as_ref().map(|group| group.to_vec()),
+        claim: product.claim_idle_ms,
         retry_at: product.retry_at.map(|at| at.0),
         words: request.from(0).map(<[u8]>::to_vec).collect(),
     };

@@ -1,9 +1,9 @@
 //! The model's commands on keys of any type and on strings; the periodic task of producers.
 
 use super::words::{NOT_AN_INTEGER, integer, integer_or, is_word, lossy};
-use super::{Answer, Bytes, Held, Model, NO_KEY, SYNTAX, Value, WRONG_TYPE};
+use super::{Answer, Bytes, Held, Model, NO_KEY, SYNTAX, Stream, Value, WRONG_TYPE};
 use crate::reply::Reply;
-use std::collections::BTreeSet;
+use crate::workload::Hand;
 
 impl Model {
     pub(super) fn answer_any_type(&mut self, name: &str, words: &[Bytes]) -> Answer {
@@ -146,18 +146,16 @@ impl Model {
     }
 
     /// Forgets the idempotent IDs whose time is over.
-    pub(crate) fn forget_idempotent_ids(&mut self, mine: &BTreeSet<Bytes>) {
+    pub(crate) fn forget_idempotent_ids(&mut self, hand: &Hand) {
         let now = self.now;
+        let mine = self.keys.iter().filter(|(key, held)| {
+            let remembers = |stream: &Stream| !stream.producers.is_empty();
+            hand.holds(key) && matches!(&held.value, Value::Stream(s) if remembers(s))
+        });
+        let mine: Vec<Bytes> = mine.map(|(key, _)| key.clone()).collect();
         for key in mine {
-            let held = self.keys.get(key).map(|held| &held.value);
-            if matches!(held, Some(Value::Stream(stream)) if !stream.producers.is_empty()) {
-                self.expire(key);
-            }
-        }
-        for (key, held) in &mut self.keys {
-            if !mine.contains(key) {
-                continue;
-            }
+            self.expire(&key);
+            let Some(held) = self.keys.get_mut(&key) else { continue };
             let Value::Stream(stream) = &mut held.value else { continue };
             let kept_ms = stream.idmp_duration * 1000;
             for iids in stream.producers.values_mut() {

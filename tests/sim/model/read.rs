@@ -37,7 +37,7 @@ impl Options {
             at += options.word(&words[at..], for_group)?;
         }
         let strings = &words[at..];
-        if strings.len() % 2 != 0 {
+        if !strings.len().is_multiple_of(2) {
             let (name, special) =
                 if for_group { ("xreadgroup", " or '>'") } else { ("xread", ", '+', or '$'") };
             return Err(format!(
@@ -115,6 +115,7 @@ impl Options {
             timeout_ms: self.block.unwrap(),
             keys: self.streams.iter().map(|(key, _)| key.clone()).collect(),
             group: self.group.as_ref().map(|(group, _)| group.clone()),
+            claim: self.claim,
             retry_at,
             words,
         }))

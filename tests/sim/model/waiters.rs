@@ -12,7 +12,7 @@ pub(super) struct Waiter {
 impl Model {
     /// Whether a blocked call that runs again may see the key.
     pub(super) fn is_in_hand(&self, key: &[u8]) -> bool {
-        self.in_hand.as_ref().is_none_or(|keys| keys.contains(key))
+        self.in_hand.as_ref().is_none_or(|hand| hand.holds(key))
     }
 
     /// Registers a reader.
@@ -68,27 +68,28 @@ impl Model {
         let mut on_key: Vec<Waiter> = on_key.cloned().collect();
         // Groups go by themselves; the order among them changes nothing that can be seen.
         on_key.sort_by_key(|waiter| waiter.wait.group.clone());
-        let mut nothing_left = None;
+        // Who found nothing, and for which idle time of CLAIM: `u64::MAX` without.
+        let mut nothing_left: Option<(Option<Bytes>, u64)> = None;
         for waiter in on_key {
             let group = &waiter.wait.group;
             let is_stream =
                 matches!(self.keys.get(key).map(|held| &held.value), Some(Value::Stream(_)));
-            // Nobody behind one who found nothing finds anything.
-            if (group.is_none() && !is_stream) || (group.is_some() && nothing_left == *group) {
+            // Behind one who found nothing only those may find something that ask for less.
+            let below = nothing_left.as_ref().filter(|(other, _)| other == group);
+            let vain =
+                below.is_some_and(|(_, below)| waiter.wait.claim.is_none_or(|ms| ms >= *below));
+            if (group.is_none() && !is_stream) || (group.is_some() && vain) {
                 continue;
             }
             note(&waiter.wait.words);
-            match self.run(&waiter.wait.words) {
-                Reply::Waits(wait) => {
-                    self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
-                    if waiter.wait.retry_at.is_none() {
-                        nothing_left.clone_from(group);
-                    }
-                }
-                reply => {
-                    self.unblock(waiter.client);
-                    served.push((waiter.client, reply));
-                }
+            let reply = self.run(&waiter.wait.words);
+            if let Reply::Waits(wait) = reply {
+                self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
+                let below = waiter.wait.claim.unwrap_or(u64::MAX);
+                nothing_left = Some((group.clone(), below));
+            } else {
+                self.unblock(waiter.client);
+                served.push((waiter.client, reply));
             }
         }
     }

@@ -186,7 +186,7 @@ impl Model {
             return Err(text.into());
         }
         let strings = &words[options.end + 1..];
-        if strings.is_empty() || strings.len() % 2 != 0 {
+        if strings.is_empty() || !strings.len().is_multiple_of(2) {
             return Err("ERR wrong number of arguments for 'xadd' command".into());
         }
         if matches!(id, NewId::Whole((0, 0))) {
