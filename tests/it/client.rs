@@ -34,7 +34,9 @@ fn a_password_is_asked_for() {
         "PING => -NOAUTH Authentication required.
          nosuch => -ERR unknown command 'nosuch'
          SELECT 1 => -NOAUTH Authentication required.
-         HELLO 3 => -NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time
+         HELLO 3 => -NOAUTH HELLO must be called with the client already authenticated, otherwise \
+         the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+         select the RESP protocol version at the same time
          AUTH wrong => -WRONGPASS invalid username-password pair or user is disabled.
          AUTH other secret => -WRONGPASS invalid username-password pair or user is disabled.
          AUTH a b c => -ERR syntax error
@@ -55,7 +57,8 @@ fn a_password_is_asked_for() {
     client.check("CONFIG SET requirepass \"\" => +OK");
     server.connect().check(
         "PING => +PONG
-         AUTH x => -ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?
+         AUTH x => -ERR AUTH <password> called without any password configured for the default \
+         user. Are you sure your configuration is correct?
          AUTH default \"\" => +OK
          ACL WHOAMI => \"default\"
          ACL LIST => [\"user default on sanitize-payload nopass ~* &* +@all\"]",
@@ -303,7 +306,8 @@ fn wait_and_waitaof() {
     });
     let server = Server::start(1, &["--appendonly", "no"]);
     server.connect().check(
-        "WAITAOF 1 0 0 => -ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        "WAITAOF 1 0 0 => -ERR WAITAOF cannot be used when numlocal is set but appendonly is \
+         disabled.",
     );
 }
 

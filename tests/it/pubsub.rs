@@ -17,7 +17,8 @@ fn subscriptions_are_confirmed_one_by_one() {
         assert_eq!(client.text(), reply);
     }
     client.check(
-        "GET k => -ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context
+        "GET k => -ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT \
+         / RESET are allowed in this context
          PING => [\"pong\" \"\"]
          PING x => [\"pong\" \"x\"]
          UNSUBSCRIBE a => [\"unsubscribe\" \"a\" :2]
@@ -93,7 +94,8 @@ fn a_transaction_may_subscribe() {
          SUBSCRIBE c => +QUEUED
          SSUBSCRIBE c => +QUEUED
          XLEN s => +QUEUED
-         EXEC => [>[\"subscribe\" \"c\" :1] -ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client :0]",
+         EXEC => [>[\"subscribe\" \"c\" :1] -ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING \
+         client :0]",
     );
     server.connect().check("PUBLISH c x => :1");
     assert_eq!(client.text(), ">[\"message\" \"c\" \"x\"]");

@@ -66,11 +66,14 @@ fn unknown_commands_and_wrong_numbers_of_arguments() {
          nosuch a b => -ERR unknown command 'nosuch', with args beginning with: 'a' 'b'
          XLEN => -ERR wrong number of arguments for 'xlen' command
          CLIENT nosuch => -ERR unknown subcommand 'nosuch'. Try CLIENT HELP.
-         CLIENT MAINT_NOTIFICATIONS ON => -ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP.
+         CLIENT MAINT_NOTIFICATIONS ON => -ERR unknown subcommand 'MAINT_NOTIFICATIONS'. Try \
+         CLIENT HELP.
          CLIENT SETNAME => -ERR wrong number of arguments for 'client|setname' command
          READONLY => -ERR This instance has cluster support disabled
          CLUSTER INFO => -ERR This instance has cluster support disabled
-         DEBUG SLEEP 0 => -ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+         DEBUG SLEEP 0 => -ERR DEBUG command not allowed. If the enable-debug-command option is \
+         set to \"local\", you can run it from a local connection, otherwise you need to set this \
+         option in the configuration file, and then restart the server.",
     );
 }
 
