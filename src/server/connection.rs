@@ -420,7 +420,8 @@ impl Connection {
             self.queue(row, request);
             return None;
         }
-        if self.server.monitors.any() && row.name != Name::Exec {
+        let is_watched = self.server.monitors.any();
+        if is_watched && row.scope != Scope::Connection {
             self.feed_monitors(row, request);
         }
         self.dispatched += 1;
@@ -429,6 +430,11 @@ impl Connection {
             Scope::Key | Scope::Database => self.run_on_shards(row, request),
             Scope::Connection => self.run_here(row, request),
         };
+        // It is shown with the database it leaves behind, and RESET ends watching.
+        let is_shown_later = matches!(step, Some(Step::Await(Job::Exec)));
+        if is_watched && row.scope == Scope::Connection && !is_shown_later {
+            self.feed_monitors(row, request);
+        }
         if ran {
             self.meter.end(&self.config, request);
         } else {

@@ -179,6 +179,9 @@ fn unblock(
 }
 
 fn pause(request: &Request<'_>) -> Result<Then, CommandError> {
+    if request.len() > 4 {
+        return Err(CommandError::subcommand_syntax("CLIENT", request.arg(1)));
+    }
     let paused = match request.get(3) {
         None => Paused::All,
         Some(word) if is_word(word, "ALL") => Paused::All,

@@ -5,7 +5,7 @@ use super::client::{Around, Queued, Then};
 use super::connection::Connection;
 use super::waiting::acknowledge;
 use crate::command::table::{self, Scope};
-use crate::command::{Name, Out};
+use crate::command::{Name, Out, OwnedRequest};
 use crate::db::admin;
 use crate::db::home::ShardSet;
 use crate::error::{CommandError, Error};
@@ -79,6 +79,15 @@ impl Connection {
     }
 
     pub(super) async fn exec(&mut self) -> Result<(), Error> {
+        let done = self.exec_queue().await;
+        if self.server.monitors.any() {
+            let exec = OwnedRequest::new([&b"EXEC"[..]]);
+            self.feed_monitors(table::row(Name::Exec), &exec.request());
+        }
+        done
+    }
+
+    async fn exec_queue(&mut self) -> Result<(), Error> {
         let queue = self.client.queue.take().unwrap_or_default();
         if let Some(error) = self.abort(&queue) {
             self.client.is_doomed = false;
@@ -87,11 +96,6 @@ impl Connection {
         }
         let set = self.shards_of_transaction(&queue);
         let (dirty, watched) = (self.client.dirty.clone(), self.client.watched.clone());
-        if self.server.monitors.any() {
-            queue.iter().for_each(|one| self.feed_monitors(one.row, &one.request.request()));
-            let exec = crate::command::OwnedRequest::new([&b"EXEC"[..]]);
-            self.feed_monitors(table::row(Name::Exec), &exec.request());
-        }
         let count = queue.len();
         // What the connection's own commands do must not be undone if a watched key has changed,
         // so this is known first.
@@ -189,15 +193,19 @@ impl Connection {
         let config = self.config.clone();
         let mut steps = Vec::with_capacity(queue.len());
         let mut afterwards = Vec::new();
+        let is_watched = self.server.monitors.any();
         for queued in queue {
+            let request = queued.request.request();
             if queued.row.scope != Scope::Connection {
+                if is_watched {
+                    self.feed_monitors(queued.row, &request);
+                }
                 steps.push(ExecStep::Run(queued, self.caller(true)));
                 continue;
             }
             let began = Instant::now();
             let mut reply = Vec::new();
             let mut out = Out::new(&mut reply, self.client.protocol);
-            let request = queued.request.request();
             let around = Around { server: &self.server, config: &config, in_exec: true };
             let then = self.client.run(queued.row, &request, around, &mut out);
             let mut code = None;
@@ -219,6 +227,9 @@ impl Connection {
                 }
             }
             self.client.show();
+            if is_watched {
+                self.feed_monitors(queued.row, &request);
+            }
             self.meter.note(&config, queued.row, 1, began.elapsed(), Some(&request));
             if let Some(code) = code {
                 self.count_failure(queued.row.name, &code);

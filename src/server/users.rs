@@ -37,18 +37,13 @@ pub(super) fn run(
         Name::AclGenPass => generate(request, out)?,
         Name::AclGetUser => match request.arg(2) {
             b"default" => describe(password.as_deref(), around.is_valkey(), out),
-            _ => out.null_array(),
+            _ => out.null(),
         },
         Name::AclList => {
-            let password = match &password {
-                Some(hash) => format!("#{hash}"),
-                None => "nopass".to_owned(),
-            };
+            let open = if password.is_none() { " nopass" } else { "" };
             let sanitize = if around.is_valkey() { "" } else { " sanitize-payload" };
-            let line = match around.is_valkey() {
-                true => format!("user default on {password} ~* &* alldbs +@all"),
-                false => format!("user default on{sanitize} {password} ~* &* +@all"),
-            };
+            let hash = password.map_or_else(String::new, |hash| format!(" #{hash}"));
+            let line = format!("user default on{open}{sanitize}{hash} ~* &* +@all");
             out.array(1);
             out.bulk(line.as_bytes());
         }
@@ -84,7 +79,7 @@ fn describe(password: Option<&str>, valkey: bool, out: &mut Out<'_>) {
         (!valkey).then_some("sanitize-payload")
     }];
     out.set(flags.iter().flatten().count());
-    flags.iter().flatten().for_each(|flag| out.simple(flag));
+    flags.iter().flatten().for_each(|flag| out.bulk(flag.as_bytes()));
     out.bulk(b"passwords");
     out.array(usize::from(password.is_some()));
     if let Some(hash) = password {
@@ -106,7 +101,9 @@ fn describe(password: Option<&str>, valkey: bool, out: &mut Out<'_>) {
 fn generate(request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError> {
     let bits = match request.get(2) {
         None => 256,
-        Some(_) if request.len() > 3 => return Err(CommandError::arity("acl|genpass")),
+        Some(_) if request.len() > 3 => {
+            return Err(CommandError::subcommand_syntax("ACL", request.arg(1)));
+        }
         Some(text) => {
             let bits = strict_integer(text).ok_or(CommandError::NotAnInteger)?;
             match usize::try_from(bits) {

@@ -61,7 +61,7 @@ fn a_password_is_asked_for() {
          user. Are you sure your configuration is correct?
          AUTH default \"\" => +OK
          ACL WHOAMI => \"default\"
-         ACL LIST => [\"user default on sanitize-payload nopass ~* &* +@all\"]",
+         ACL LIST => [\"user default on nopass sanitize-payload ~* &* +@all\"]",
     );
 }
 
