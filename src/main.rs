@@ -82,16 +82,16 @@ fn start_log(config: &Config) -> Result<(), Error> {
 }
 
 fn say_where_the_data_is(config: &Config, db: &Db, began: Instant) {
-    let Some(recovered) = db.recovered() else {
-        tracing::info!("The data is in memory only: appendonly is no");
+    let Some(found) = db.found() else {
+        tracing::info!("The data is in memory only: appendonly is no, save is empty");
         return;
     };
     tracing::info!(
         "The data is in {}, appendfsync {}: {} frames of {} bytes read in {:.3} s",
         std::path::absolute(&config.dir).unwrap_or_else(|_| config.dir.clone()).display(),
         config.appendfsync.word(),
-        recovered.frames,
-        recovered.bytes,
+        found.log.frames,
+        found.log.bytes,
         began.elapsed().as_secs_f64(),
     );
 }

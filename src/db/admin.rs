@@ -4,7 +4,8 @@
 //! What only the connection can do (SHUTDOWN ends the program) is told by [`After`].
 
 use super::Core;
-use super::{configure, debug, info, latency, memory, slowlog};
+use super::save::{Cause, Refusal};
+use super::{configure, debug, info, latency, memory, save, slowlog};
 use crate::command::args::is_word;
 use crate::command::table::{Name, Row};
 use crate::command::{Out, Ran, Request};
@@ -50,7 +51,8 @@ pub struct Shutdown {
 pub fn wants_all_shards(name: Name) -> bool {
     matches!(
         name,
-        Name::BgSave
+        Name::BgRewriteAof
+            | Name::BgSave
             | Name::ConfigResetStat
             | Name::ConfigSet
             | Name::DbSize
@@ -63,6 +65,7 @@ pub fn wants_all_shards(name: Name) -> bool {
             | Name::RandomKey
             | Name::Save
             | Name::Scan
+            | Name::Shutdown
             | Name::SwapDb
     )
 }
@@ -105,7 +108,7 @@ pub fn run(
     let mark = out.len();
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is left does not need keys")]
     let ran = match row.name {
-        Name::Shutdown => shutdown(request),
+        Name::Shutdown => shutdown(core, turn, request),
         Name::DbSize
         | Name::FlushAll
         | Name::FlushDb
@@ -144,12 +147,12 @@ fn on_server(
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
     match name {
-        Name::BgRewriteAof => background_rewrite(core, caller, out),
+        Name::BgRewriteAof => return background_rewrite(core, turn, caller, out),
         Name::BgSave => return background_save(core, turn, request, caller, out),
         Name::ConfigGet | Name::ConfigSet | Name::ConfigResetStat | Name::ConfigRewrite => {
             return configure::run(core, turn, name, request, caller.local, out);
         }
-        Name::Debug => return debug::run(turn, request, caller.db, out),
+        Name::Debug => return debug::run(core, turn, request, caller.db, out),
         Name::FunctionFlush => {
             flush_nothing(request, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option", out)?;
         }
@@ -192,7 +195,11 @@ fn on_server(
 }
 
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]
-fn shutdown(request: &Request<'_>) -> Result<After, CommandError> {
+fn shutdown(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    request: &Request<'_>,
+) -> Result<After, CommandError> {
     let (mut how, mut abort) = (Shutdown::default(), false);
     for word in request.from(1) {
         if is_word(word, "NOSAVE") && how.save != Some(true) {
@@ -210,24 +217,34 @@ fn shutdown(request: &Request<'_>) -> Result<After, CommandError> {
         }
     }
     match (abort, how == Shutdown::default()) {
-        (false, _) => Ok(After::Shutdown(how)),
+        (false, _) => {
+            let saved = save::shut_down(core, turn, how.save);
+            if let Err(error) = saved {
+                tracing::error!("SHUTDOWN: {error}");
+                if !how.force {
+                    return Err(CommandError::Fixed("ERR Errors trying to SHUTDOWN. Check logs."));
+                }
+            }
+            Ok(After::Shutdown(how))
+        }
         (true, true) => Err(CommandError::Fixed("ERR No shutdown in progress.")),
         (true, false) => Err(CommandError::Syntax),
     }
 }
 
-/// SAVE: makes the log durable, with everything that the turn has changed so far.
+/// SAVE: the snapshot is there when it answers.
 fn save(core: &Core, turn: &mut Turn<'_, '_>, out: &mut Out<'_>) -> Result<(), CommandError> {
-    /// Redis's text for a save that failed is the code alone.
-    const FAILED: CommandError = CommandError::Fixed("ERR");
-    if let Some(aof) = core.aof() {
-        for shard in turn.shards_mut() {
-            shard.end_turn(Some(aof), true).map_err(|_| FAILED)?;
+    match save::save_now(core, turn) {
+        Ok(_) => out.ok(),
+        Err(Refusal::Busy(_)) => {
+            return Err(CommandError::Fixed("ERR Background save already in progress"));
         }
-        aof.sync().map_err(|_| FAILED)?;
+        Err(Refusal::Storage(error)) => {
+            tracing::error!("SAVE: {error}");
+            // Redis's text is the code alone.
+            return Err(CommandError::Fixed("ERR"));
+        }
     }
-    saved(core, turn);
-    out.ok();
     Ok(())
 }
 
@@ -240,36 +257,71 @@ fn background_save(
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
     let mut args = request.args(1);
-    let _ = args.take_word("SCHEDULE");
+    let schedule = args.take_word("SCHEDULE");
     if args.remaining() > 0 {
         return Err(CommandError::Syntax);
     }
-    if let Some(aof) = core.aof() {
-        aof.request_sync();
+    let begun = if caller.in_transaction {
+        // A snapshot begins between transactions.
+        Err(Refusal::Busy(Cause::Rewrite))
+    } else {
+        save::begin(core, turn, Cause::Save)
+    };
+    match begun {
+        Ok(()) => out.simple("Background saving started"),
+        Err(Refusal::Busy(Cause::Save | Cause::Resume)) => {
+            return Err(CommandError::Fixed("ERR Background save already in progress"));
+        }
+        Err(Refusal::Busy(Cause::Rewrite)) if schedule || caller.in_transaction => {
+            core.saver.state().scheduled = Some(Cause::Save);
+            out.simple("Background saving scheduled");
+        }
+        Err(Refusal::Busy(Cause::Rewrite)) => {
+            return Err(CommandError::Fixed(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
+                 SCHEDULE in order to schedule a BGSAVE whenever possible.",
+            ));
+        }
+        Err(Refusal::Storage(error)) => {
+            tracing::error!("BGSAVE: {error}");
+            return Err(CommandError::Fixed("ERR"));
+        }
     }
-    saved(core, turn);
-    let scheduled = caller.in_transaction;
-    out.simple(if scheduled { "Background saving scheduled" } else { "Background saving started" });
     Ok(())
 }
 
-fn saved(core: &Core, turn: &mut Turn<'_, '_>) {
-    core.stats.saves.add_shared(1);
-    core.stats.saved_at_s.set(turn.now().0 / 1000);
-    turn.shards_mut().for_each(|shard| shard.keyspace_mut().changes = 0);
-}
-
-/// BGREWRITEAOF
-fn background_rewrite(core: &Core, caller: &Caller, out: &mut Out<'_>) {
-    if let Some(aof) = core.aof() {
-        aof.request_sync();
-    }
-    core.stats.rewrites.add_shared(1);
-    out.simple(if caller.in_transaction {
-        "Background append only file rewriting scheduled"
+/// BGREWRITEAOF: a snapshot takes the place of the log before it.
+fn background_rewrite(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<(), CommandError> {
+    let begun = if caller.in_transaction {
+        Err(Refusal::Busy(Cause::Save))
     } else {
-        "Background append only file rewriting started"
-    });
+        save::begin(core, turn, Cause::Rewrite)
+    };
+    match begun {
+        Ok(()) => out.simple("Background append only file rewriting started"),
+        Err(Refusal::Busy(Cause::Rewrite)) => {
+            return Err(CommandError::Fixed(
+                "ERR Background append only file rewriting already in progress",
+            ));
+        }
+        Err(Refusal::Busy(Cause::Save | Cause::Resume)) => {
+            core.saver.state().scheduled = Some(Cause::Rewrite);
+            out.simple("Background append only file rewriting scheduled");
+        }
+        Err(Refusal::Storage(error)) => {
+            tracing::error!("BGREWRITEAOF: {error}");
+            return Err(CommandError::Fixed(
+                "ERR Can't execute an AOF background rewriting. Please check the server logs for \
+                 more information.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// FUNCTION FLUSH, SCRIPT FLUSH [ASYNC | SYNC]: there are none.
@@ -344,4 +396,4 @@ fn time(out: &mut Out<'_>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

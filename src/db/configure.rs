@@ -1,6 +1,6 @@
 //! CONFIG: reading, changing and writing the settings of a running server.
 
-use super::Core;
+use super::{Core, save};
 use crate::command::table::Name;
 use crate::command::{Out, Request};
 use crate::config::Config;
@@ -63,11 +63,13 @@ fn set(
     let mut config = (*core.config()).clone();
     let changed = config.set(&pairs, local)?;
     if changed.contains(&"appendonly") {
-        // The log is opened, or not, before the threads start.
-        return Err(CommandError::Fixed(
-            "ERR CONFIG SET failed (possibly related to argument 'appendonly') - can't be \
-             changed while the server runs",
-        ));
+        save::switch(core, turn, config.appendonly).map_err(|refusal| {
+            tracing::error!("appendonly stays as it is: {refusal:?}");
+            CommandError::Fixed(
+                "ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to \
+                 turn on AOF. Check server logs.",
+            )
+        })?;
     }
     if !changed.is_empty() {
         core.set_config(config, turn);

@@ -1,6 +1,8 @@
 //! DEBUG: what tests ask of the server.
 
+use super::Core;
 use super::memory::double;
+use super::save::{self, Refusal};
 use crate::codec::Corrupt;
 use crate::command::args::{is_word, lossy};
 use crate::command::docs;
@@ -37,6 +39,7 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// DEBUG and its subcommands, with all shards in hand.
 pub(super) fn run(
+    core: &Core,
     turn: &mut Turn<'_, '_>,
     request: &Request<'_>,
     db: u8,
@@ -54,10 +57,10 @@ pub(super) fn run(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
         }
-        reload(turn)?;
+        reload(core, turn)?;
         out.ok();
     } else if is("LOADAOF", 2, 2) {
-        reload(turn)?;
+        reload(core, turn)?;
         out.ok();
     } else if is("DIGEST", 2, 2) {
         out.simple(&hex(&digest_of_all(turn)));
@@ -93,9 +96,17 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Takes every value through its bytes and back, as a snapshot does, in its place. Then nothing
-/// has changed since the last save.
-fn reload(turn: &mut Turn<'_, '_>) -> Result<(), CommandError> {
+/// Takes every value through its bytes and back: through a snapshot, if the data is kept in a
+/// directory, else in its place. Then nothing has changed since the last save.
+fn reload(core: &Core, turn: &mut Turn<'_, '_>) -> Result<(), CommandError> {
+    if core.saver.is_open() {
+        return save::reload(core, turn).map_err(|refusal| match refusal {
+            Refusal::Busy(_) => CommandError::Fixed("ERR Background save already in progress"),
+            Refusal::Storage(error) => {
+                CommandError::composed(format!("ERR Error trying to load the data: {error}"))
+            }
+        });
+    }
     let done = turn.with_txn(|txn| {
         let spaces = txn.spaces_mut();
         let count = spaces.iter().len();

@@ -10,6 +10,7 @@
 
 use super::Core;
 use super::borrow::{Job, Loan};
+use super::save;
 use crate::config::Config;
 use crate::error::{Error, StorageError};
 use crate::persist::Position;
@@ -351,8 +352,13 @@ impl Home {
             if now.0 / 1000 != second && self.is_home() {
                 second = now.0 / 1000;
                 self.in_place(|turn| turn.forget_idempotent_ids());
+                self.in_place(|turn| {
+                    let changes = turn.shards().map(|shard| shard.keyspace().changes).sum();
+                    self.core.saver.publish(self.index, changes);
+                });
                 if self.index == 0 {
                     self.core.stats.sample(now);
+                    save::tick(&self);
                 }
                 self.finish_turn(true);
             }

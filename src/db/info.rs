@@ -5,6 +5,7 @@
 
 use super::Core;
 use super::process;
+use super::save::{Cause, Outcome, Running};
 use super::stats::{Stats, ThreadStats};
 use crate::command::args::is_word;
 use crate::command::table::{Name, TABLE};
@@ -261,33 +262,47 @@ fn memory(source: &Source<'_>, text: &mut Text) {
 fn persistence(source: &Source<'_>, text: &mut Text) {
     let Source { core, stats, shards, .. } = source;
     let changes: u64 = shards.iter().map(|shard| shard.keyspace().changes).sum();
+    let state = core.saver.state();
+    let seconds = |value: Option<u64>| value.map_or(-1, |s| i64::try_from(s).unwrap_or(i64::MAX));
+    let status = |outcome: Outcome| if outcome.ok { "ok" } else { "err" };
+    let rewriting = |running: &Running| running.cause == Cause::Rewrite;
+    let rewrite = state.running.as_ref().filter(|running| rewriting(running));
+    let save = state.running.as_ref().filter(|running| !rewriting(running));
+    let current = |running: Option<&Running>| {
+        seconds(running.map(|running| running.since.elapsed().as_secs()))
+    };
     text.section("Persistence");
     text.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size"]);
     text.put("current_cow_size_age", 0);
     text.put("current_fork_perc", "0.00");
     text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    text.put("rdb_changes_since_last_save", changes);
-    text.put("rdb_bgsave_in_progress", 0);
+    text.put("rdb_changes_since_last_save", changes + state.unsaved);
+    text.put("rdb_bgsave_in_progress", u8::from(save.is_some()));
     text.put("rdb_last_save_time", stats.saved_at_s.get());
-    text.put("rdb_last_bgsave_status", "ok");
-    text.put("rdb_last_bgsave_time_sec", if stats.saves.get() > 0 { 0 } else { -1 });
-    text.put("rdb_current_bgsave_time_sec", -1);
+    text.put("rdb_last_bgsave_status", status(state.save));
+    text.put("rdb_last_bgsave_time_sec", seconds(state.save.seconds));
+    text.put("rdb_current_bgsave_time_sec", current(save));
     text.put("rdb_saves", stats.saves.get());
-    text.zeros(&["rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    text.zeros(&["rdb_last_cow_size", "rdb_last_load_keys_expired"]);
+    text.put("rdb_last_load_keys_loaded", state.keys_loaded);
     text.put("aof_enabled", u8::from(core.aof().is_some()));
-    text.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    text.put("aof_last_rewrite_time_sec", if stats.rewrites.get() > 0 { 0 } else { -1 });
-    text.put("aof_current_rewrite_time_sec", -1);
-    text.put("aof_last_bgrewrite_status", "ok");
+    text.put("aof_rewrite_in_progress", u8::from(rewrite.is_some()));
+    text.put("aof_rewrite_scheduled", u8::from(state.scheduled == Some(Cause::Rewrite)));
+    text.put("aof_last_rewrite_time_sec", seconds(state.rewrite.seconds));
+    text.put("aof_current_rewrite_time_sec", current(rewrite));
+    text.put("aof_last_bgrewrite_status", status(state.rewrite));
     text.put("aof_rewrites", stats.rewrites.get());
-    text.put("aof_rewrites_consecutive_failures", 0);
+    text.put("aof_rewrites_consecutive_failures", state.rewrite_failures);
     text.put("aof_last_write_status", if core.is_log_broken() { "err" } else { "ok" });
     text.put("aof_last_cow_size", 0);
     text.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    let base_bytes = state.base_bytes;
+    drop(state);
     if let Some(aof) = core.aof() {
         let counters = aof.counters();
-        text.put("aof_current_size", counters.kept_bytes);
-        text.put("aof_base_size", 0);
+        let behind = aof.end().0.saturating_sub(core.saver.base().0);
+        text.put("aof_current_size", base_bytes + behind);
+        text.put("aof_base_size", base_bytes);
         text.put("aof_pending_rewrite", 0);
         let unlogged: usize = shards.iter().map(|shard| shard.unlogged_bytes()).sum();
         text.put("aof_buffer_length", unlogged);

@@ -7,6 +7,7 @@
 //! | `pause.rs` | CLIENT PAUSE |
 //! | `admin.rs` | commands of a whole database and of the server |
 //! | `info.rs`, `memory.rs`, `configure.rs`, `debug.rs` | INFO, MEMORY, CONFIG, DEBUG |
+//! | `save.rs` | snapshots, and what the data is kept in |
 //! | `slowlog.rs`, `latency.rs` | what was slow: kept, and SLOWLOG, LATENCY |
 //! | `stats.rs` | counters and gauges |
 //! | `process.rs` | what the system knows of the process |
@@ -21,24 +22,26 @@ pub mod latency;
 mod memory;
 pub mod pause;
 mod process;
+pub mod save;
 pub mod slowlog;
 pub mod stats;
 
-use crate::codec::Corrupt;
 use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
 use crate::error::{Error, StorageError};
 use crate::keyspace::txn::Event;
-use crate::keyspace::{Change, Keyspace, Rules, SLOTS, Spaces, slot_of};
-use crate::persist::aof::{Aof, AofOptions, Recovered};
+use crate::keyspace::{Rules, SLOTS, slot_of};
+use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, OsDisk};
-use crate::persist::{Directory, Position, SyncPolicy};
+use crate::persist::{Position, SyncPolicy};
 use crate::pubsub::PubSub;
+use crate::shard::recovery::Found;
 use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use home::{Home, Message};
 use info::Identity;
 use memory::MemoryLimit;
 use pause::Pause;
+use save::Saver;
 use stats::Stats;
 use std::hash::RandomState;
 use std::rc::Rc;
@@ -55,13 +58,14 @@ pub struct Core {
     config_version: AtomicU64,
     identity: Identity,
     doors: Vec<mpsc::UnboundedSender<Message>>,
-    aof: Option<Arc<Aof>>,
     background: std::sync::mpsc::Sender<Vec<Garbage>>,
     memory_limit: MemoryLimit,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
     /// Channels, patterns and who listens to them.
     pub pubsub: PubSub,
+    /// Snapshots, and what the data is kept in.
+    pub saver: Saver,
     /// Counters.
     pub stats: Stats,
     /// Whether commands wait.
@@ -72,7 +76,7 @@ pub struct Core {
 pub struct Db {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    recovered: Option<Recovered>,
+    found: Option<Found>,
 }
 
 impl Db {
@@ -99,11 +103,9 @@ impl Db {
                 Box::new(Shard::new(slots, hasher.clone(), rules.clone(), config.appendonly))
             })
             .collect();
-        let (mut aof, mut recovered) = (None, None);
-        if config.appendonly {
-            let (log, found) = open_log(&config, disk, &mut shards)?;
-            (aof, recovered) = (Some(log), Some(found));
-        }
+        let saver = Saver::new(disk, count);
+        let found = saver
+            .open(&config, &mut shards.iter_mut().map(|shard| &mut **shard).collect::<Vec<_>>())?;
         let (background, garbage) = std::sync::mpsc::channel();
         spawn("background", move || garbage.iter().for_each(drop))?;
         let (doors, inboxes): (Vec<_>, Vec<_>) =
@@ -117,26 +119,20 @@ impl Db {
             config_version: AtomicU64::new(0),
             identity,
             doors,
-            aof,
             background,
             pubsub: PubSub::new(),
+            saver,
             stats,
             pause: Pause::default(),
         });
-        if let Some(aof) = &core.aof {
-            let doors = core.doors.clone();
-            aof.on_durable(Box::new(move |_| {
-                // A thread that has stopped holds no output.
-                doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
-            }));
-        }
+        save::listen(&core);
         let mut threads = Vec::with_capacity(count);
         for (index, (shard, inbox)) in shards.into_iter().zip(inboxes).enumerate() {
             let core = core.clone();
             let run = move || run_shard(core, index, shard, inbox);
             threads.push(spawn(&format!("shard-{index}"), run)?);
         }
-        Ok(Db { core, threads: Mutex::new(threads), recovered })
+        Ok(Db { core, threads: Mutex::new(threads), found })
     }
 
     /// What all threads share.
@@ -144,9 +140,9 @@ impl Db {
         &self.core
     }
 
-    /// What was found in the log, if there is one.
-    pub fn recovered(&self) -> Option<&Recovered> {
-        self.recovered.as_ref()
+    /// What was found in the directory, if the data is kept in one.
+    pub fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
     }
 
     /// Stops the threads and makes everything durable.
@@ -155,15 +151,16 @@ impl Db {
     /// [`Error::Storage`] if the log could not be made durable, [`Error::Stopped`] if a thread had
     /// failed.
     pub fn close(&self) -> Result<(), Error> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if !threads.is_empty() {
+            save::save_at_close(&self.core);
+        }
         for door in &self.core.doors {
             // A thread that has stopped already needs no telling.
             drop(door.send(Message::Stop));
         }
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = threads.drain(..).filter_map(|thread| thread.join().err()).count() > 0;
-        if let Some(aof) = &self.core.aof {
-            aof.close()?;
-        }
+        self.core.saver.close()?;
         if failed { Err(Error::Stopped) } else { Ok(()) }
     }
 }
@@ -195,9 +192,9 @@ impl Core {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The log, if there is one.
+    /// The log, if changes enter one.
     pub fn aof(&self) -> Option<&Aof> {
-        self.aof.as_deref()
+        self.saver.aof()
     }
 
     /// The wall clock.
@@ -207,7 +204,7 @@ impl Core {
 
     /// Whether output that tells of the log up to `position` may leave.
     pub fn is_released(&self, position: Position) -> bool {
-        match &self.aof {
+        match self.aof() {
             Some(aof) if self.waits_for_disk.load(Ordering::Relaxed) => aof.durable() >= position,
             _ => true,
         }
@@ -220,7 +217,7 @@ impl Core {
 
     /// Whether the log has failed.
     pub fn is_log_broken(&self) -> bool {
-        self.aof.as_ref().is_some_and(|aof| aof.failure().is_some())
+        self.aof().is_some_and(|aof| aof.failure().is_some())
     }
 
     /// Runs `call` on a shard's thread, with or without the shard.
@@ -270,8 +267,9 @@ impl Core {
         let rules = Arc::new(rules(&config));
         turn.shards_mut().for_each(|shard| shard.set_rules(rules.clone()));
         self.memory_limit.set(config.maxmemory);
-        self.waits_for_disk.store(self.aof.is_some() && waits_for_disk(&config), Ordering::Relaxed);
-        if let Some(aof) = &self.aof {
+        let waits = self.aof().is_some() && waits_for_disk(&config);
+        self.waits_for_disk.store(waits, Ordering::Relaxed);
+        if let Some(aof) = self.aof() {
             aof.set_policy(sync_policy(&config));
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -337,35 +335,4 @@ fn sync_policy(config: &Config) -> SyncPolicy {
         Fsync::EverySec => SyncPolicy::EverySec,
         Fsync::No => SyncPolicy::No,
     }
-}
-
-fn open_log(
-    config: &Config,
-    disk: Arc<dyn Disk>,
-    shards: &mut [Box<Shard>],
-) -> Result<(Arc<Aof>, Recovered), Error> {
-    let directory = Directory::open(&config.dir, disk)?;
-    let path = directory.path().to_owned();
-    let options = AofOptions {
-        policy: sync_policy(config),
-        unsynced_bytes_max: config.aof_unsynced_max_bytes,
-        ..AofOptions::default()
-    };
-    let damaged = |at: Position, error: Corrupt| StorageError::Damaged {
-        path: path.clone(),
-        offset: at.0,
-        reason: format!("a change before position {at} does not apply: {error}"),
-    };
-    let mut spaces: Vec<&mut Keyspace> =
-        shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
-    let mut spaces = Spaces::new(&mut spaces);
-    let opened = Aof::open(directory, options, Position::default(), &mut |position, payload| {
-        Change::decode_all(payload, &mut |change| spaces.apply(&change))
-            .map_err(|error| damaged(position, error))
-    })?;
-    for shard in shards {
-        drop(shard.keyspace_mut().take_garbage());
-        shard.reached(opened.1.end);
-    }
-    Ok(opened)
 }

@@ -96,6 +96,11 @@ impl Keyspace {
         self.databases.iter_mut().any(|database| database.hand_over(&mut budget, out))
     }
 
+    /// The number of the last snapshot that was begun.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// Gives a snapshot up, unless another has begun.
     pub fn end_handover(&mut self, epoch: u32) {
         if self.epoch == epoch {

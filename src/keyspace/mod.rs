@@ -216,6 +216,19 @@ impl Keyspace {
         self.idempotent.clear();
     }
 
+    /// Takes the keys of another keyspace in the place of its own, which go as
+    /// [`Keyspace::clear`] says.
+    pub fn replace_keys(&mut self, other: Keyspace) {
+        self.clear();
+        self.databases = other.databases;
+        self.idempotent = other.idempotent;
+    }
+
+    /// An empty keyspace for the same keys.
+    pub fn empty_twin(&self) -> Keyspace {
+        Keyspace { limits: self.limits, ..Keyspace::new(self.slots(), self.hasher.clone()) }
+    }
+
     /// Adds a key that was read from a snapshot.
     ///
     /// # Errors

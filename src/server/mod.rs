@@ -55,6 +55,10 @@ const RECORD_BYTES: usize = 256;
 /// How often clients are looked at that are idle or do not read.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
+const SNAPSHOT_FAILED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
+currently unable to persist to disk. Commands that may modify the data set are disabled, because \
+this instance is configured to report errors during writes if RDB snapshotting fails \
+(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
@@ -137,8 +141,15 @@ impl Server {
             return None;
         }
         let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
-        let room = self.core.aof()?.room(bytes + RECORD_BYTES, growing);
-        room.err().map(|error| misconfigured(&error))
+        let Some(aof) = self.core.aof() else {
+            if !self.core.saver.is_failing() {
+                return None;
+            }
+            let config = self.core.config();
+            let refuses = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+            return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
+        };
+        aof.room(bytes + RECORD_BYTES, growing).err().map(|error| misconfigured(&error))
     }
 
     /// The refusal of PING while the log is broken.

@@ -79,7 +79,11 @@ pub fn take(
     if let Some(aof) = aof
         && aof.durable() < position
     {
-        aof.sync()?;
+        let durable = aof.sync()?;
+        if durable < position {
+            let reason = format!("the log is durable through {durable} only");
+            return Err(StorageError::Stopped(reason));
+        }
     }
     let Encoder { writer, keys, .. } = encoder;
     Ok(Taken { summary: writer.finish()?, keys })

@@ -166,7 +166,7 @@ impl Shard {
             if self.holds_log {
                 self.served.clear();
                 let error = StorageError::Stopped("a snapshot is to take its place".to_owned());
-                return if self.log.is_urgent() { Err(error) } else { Ok(self.position) };
+                return if self.log.take_urgency() { Err(error) } else { Ok(self.position) };
             }
             let appended = aof.append(self.log.bytes_mut());
             self.log.clear();

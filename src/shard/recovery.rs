@@ -57,7 +57,7 @@ pub struct Found {
 pub fn open(
     directory: &Arc<Directory>,
     options: AofOptions,
-    shards: &mut [Box<Shard>],
+    shards: &mut [&mut Shard],
 ) -> Result<(Arc<Aof>, Found), StorageError> {
     let mut spaces: Vec<&mut Keyspace> =
         shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
@@ -78,7 +78,7 @@ pub fn open(
             }
         }
     }
-    let from = snapshot.map_or(Position::default(), |loaded: Loaded| loaded.position);
+    let from = snapshot.map(|loaded: Loaded| loaded.position).unwrap_or_default();
     if let (None, Some(error)) = (&snapshot, damaged.first())
         && directory.segments()?.first() != Some(&Position::default())
     {

@@ -1,3 +1,5 @@
+//! Snapshots and recovery, driven by hand on a disk that fails and loses power.
+
 use super::*;
 use crate::command::{Out, OwnedRequest, Protocol, table};
 use crate::config::NotifyFlags;
@@ -14,7 +16,7 @@ type State = BTreeMap<(u8, Box<[u8]>), String>;
 
 /// Shards and their log, driven by hand.
 struct World {
-    shards: Vec<Box<Shard>>,
+    shards: Vec<Shard>,
     directory: Arc<Directory>,
     aof: Arc<Aof>,
     found: Found,
@@ -22,7 +24,7 @@ struct World {
     now: u64,
 }
 
-fn shards(count: u16) -> Vec<Box<Shard>> {
+fn shards(count: u16) -> Vec<Shard> {
     let rules = Rules {
         blocks: BlockLimits { bytes: 200, entries: 5 },
         idmp_duration_s: 100,
@@ -34,7 +36,7 @@ fn shards(count: u16) -> Vec<Box<Shard>> {
     let first = |index: u16| SLOTS / count * index;
     let end = |index| if index == count { SLOTS } else { first(index) };
     let slots = (0..count).map(|index| first(index)..end(index + 1));
-    slots.map(|slots| Box::new(Shard::new(slots, hasher.clone(), rules.clone(), true))).collect()
+    slots.map(|slots| Shard::new(slots, hasher.clone(), rules.clone(), true)).collect()
 }
 
 fn options() -> AofOptions {
@@ -52,13 +54,13 @@ impl World {
     fn open(disk: &FaultDisk, count: u16) -> Result<World, StorageError> {
         let mut shards = shards(count);
         let directory = Directory::open("/data", Arc::new(disk.clone()))?;
-        let (aof, found) = open(&directory, options(), &mut shards)?;
+        let (aof, found) = open(&directory, options(), &mut shards.iter_mut().collect::<Vec<_>>())?;
         let kept = found.snapshot.iter().map(|loaded| loaded.position).collect();
         Ok(World { shards, directory, aof, found, kept, now: 1000 })
     }
 
     fn turn<R>(&mut self, work: impl FnOnce(&mut Turn<'_, '_>) -> R) -> R {
-        let mut list: Vec<&mut Shard> = self.shards.iter_mut().map(|shard| &mut **shard).collect();
+        let mut list: Vec<&mut Shard> = self.shards.iter_mut().collect();
         work(&mut Turn::new(&mut list, UnixMs(self.now)))
     }
 

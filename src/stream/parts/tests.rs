@@ -1,3 +1,5 @@
+//! Random streams through their parts and back, and damaged parts.
+
 use super::*;
 use crate::stream::{BlockLimits, Effect, Fields};
 use crate::testing::Rng;
@@ -26,7 +28,7 @@ fn stream(seed: u64, steps: usize) -> Stream {
             3 if pending => Effect::Nack { group, id: any, count: i64::MAX.cast_unsigned() },
             4 => Effect::Claim { group, consumer, id: any, at, count: rng.below(300) as u64 },
             5 => Effect::Ack { group, id: any },
-            6 => Effect::ProducerAdd { pid: consumer, iid: &[b'0' + (n % 10) as u8], id: any },
+            6 => Effect::ProducerAdd { pid: consumer, iid: &n.to_le_bytes()[..1], id: any },
             7..=9 => Effect::Deliver {
                 group,
                 consumer,

@@ -1,0 +1,658 @@
+//! Snapshots of the running database: SAVE, BGSAVE, BGREWRITEAOF, save points, growth of the log;
+//! the way back after the log has failed; `appendonly` on and off.
+//!
+//! One snapshot is taken at a time. It begins with a barrier, for which all shards are in hand;
+//! then its thread asks the shards for slices of their keys, which they hand over between
+//! commands. SAVE does the same with the shards kept in hand.
+//!
+//! Where there is a directory there is a log file, even if `appendonly` is no: then changes do not
+//! enter it, and each snapshot stands behind a mark, so that no two have one position.
+
+use super::home::{Home, Message, ShardSet};
+use super::{Core, sync_policy};
+use crate::config::Config;
+use crate::error::StorageError;
+use crate::keyspace::{Frozen, Keyspace};
+use crate::persist::aof::{Aof, AofOptions};
+use crate::persist::disk::Disk;
+use crate::persist::{Directory, Position};
+use crate::shard::checkpoint::{self, Slice, Taken};
+use crate::shard::recovery::{self, Found};
+use crate::shard::{Shard, Turn};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How many keys a shard hands over between two commands: at some 100 ns for each, well below a
+/// millisecond.
+const SLICE_KEYS: usize = 1000;
+/// How long after a failure the next attempt waits. Redis: CONFIG_BGSAVE_RETRY_DELAY.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// What the data is kept in.
+pub(super) struct Storage {
+    directory: Arc<Directory>,
+    aof: Arc<Aof>,
+}
+
+/// Why a snapshot is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// SAVE, BGSAVE or a save point.
+    Save,
+    /// BGREWRITEAOF, or the log has grown.
+    Rewrite,
+    /// The log has failed and goes on behind this snapshot.
+    Resume,
+}
+
+/// How the last snapshot of a kind went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome {
+    pub(super) ok: bool,
+    pub(super) seconds: Option<u64>,
+}
+
+/// A snapshot that is being taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Running {
+    pub(super) cause: Cause,
+    pub(super) since: Instant,
+}
+
+/// What is known of snapshots.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) running: Option<Running>,
+    pub(super) scheduled: Option<Cause>,
+    /// The newest snapshots that are known to be whole, the newest last.
+    kept: Vec<Position>,
+    /// The size of the newest.
+    pub(super) base_bytes: u64,
+    /// When the newest was begun, or when the database was opened.
+    saved: Instant,
+    tried: Option<Instant>,
+    /// Changes that the shards no longer count and that no snapshot has yet.
+    pub(super) unsaved: u64,
+    pub(super) save: Outcome,
+    pub(super) rewrite: Outcome,
+    pub(super) rewrite_failures: u64,
+    pub(super) keys_loaded: u64,
+    /// What a client wants of the end: a snapshot, or none.
+    at_close: Option<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Snapshots, and what they are kept in.
+pub struct Saver {
+    disk: Arc<dyn Disk>,
+    storage: OnceLock<Storage>,
+    /// Whether changes enter the log.
+    logging: AtomicBool,
+    /// Whether the last snapshot failed that was no rewriting.
+    failing: AtomicBool,
+    /// How many changes each shard has counted, as of the last second.
+    changes: Box<[AtomicU64]>,
+    state: Mutex<State>,
+}
+
+/// Why no snapshot was begun.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// One is being taken.
+    Busy(Cause),
+    /// The disk.
+    Storage(StorageError),
+}
+
+impl From<StorageError> for Refusal {
+    fn from(error: StorageError) -> Self {
+        Refusal::Storage(error)
+    }
+}
+
+impl Saver {
+    /// Without a directory as yet.
+    pub(super) fn new(disk: Arc<dyn Disk>, shards: usize) -> Saver {
+        let good = Outcome { ok: true, seconds: None };
+        Saver {
+            disk,
+            storage: OnceLock::new(),
+            logging: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            changes: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            state: Mutex::new(State {
+                running: None,
+                scheduled: None,
+                kept: Vec::new(),
+                base_bytes: 0,
+                saved: Instant::now(),
+                tried: None,
+                unsaved: 0,
+                save: good,
+                rewrite: good,
+                rewrite_failures: 0,
+                keys_loaded: 0,
+                at_close: None,
+                thread: None,
+            }),
+        }
+    }
+
+    /// Opens the directory and fills the shards from it, if the settings want that data is kept,
+    /// or if there is any.
+    pub(super) fn open(
+        &self,
+        config: &Config,
+        shards: &mut [&mut Shard],
+    ) -> Result<Option<Found>, StorageError> {
+        let wanted = config.appendonly || !config.save.is_empty();
+        if !wanted && !self.has_data(config) {
+            return Ok(None);
+        }
+        let directory = Directory::open(&config.dir, self.disk.clone())?;
+        let (aof, found) = recovery::open(&directory, options(config), shards)?;
+        let mut state = self.state();
+        if let Some(loaded) = &found.snapshot {
+            state.kept.push(loaded.position);
+            state.base_bytes = loaded.bytes;
+            state.keys_loaded = loaded.keys;
+        }
+        self.logging.store(config.appendonly, Ordering::Release);
+        let _ = self.storage.set(Storage { directory, aof });
+        Ok(Some(found))
+    }
+
+    fn has_data(&self, config: &Config) -> bool {
+        // A directory that cannot be listed is one that does not exist.
+        let names = self.disk.list(&config.dir).unwrap_or_default();
+        names.iter().any(|name| name.starts_with("snapshot-") || name.starts_with("aof-"))
+    }
+
+    /// The log, if changes enter it.
+    pub(super) fn aof(&self) -> Option<&Aof> {
+        let storage = self.storage.get().filter(|_| self.logging.load(Ordering::Relaxed));
+        storage.map(|storage| &*storage.aof)
+    }
+
+    /// Whether the data is kept in a directory.
+    pub(super) fn is_open(&self) -> bool {
+        self.storage.get().is_some()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the newest snapshot stands.
+    pub(super) fn base(&self) -> Position {
+        self.state().kept.last().copied().unwrap_or_default()
+    }
+
+    /// Tells how many changes a shard counts.
+    pub(super) fn publish(&self, shard: usize, changes: u64) {
+        self.changes[shard].store(changes, Ordering::Relaxed);
+    }
+
+    /// Whether the last snapshot that was to keep the data failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Makes everything durable, when the shards have stopped.
+    pub(super) fn close(&self) -> Result<(), StorageError> {
+        let thread = self.state().thread.take();
+        if let Some(thread) = thread {
+            // It has seen that the shards are gone, and says nothing else.
+            drop(thread.join());
+        }
+        self.storage.get().map_or(Ok(()), |storage| storage.aof.close())
+    }
+}
+
+fn options(config: &Config) -> AofOptions {
+    AofOptions {
+        policy: sync_policy(config),
+        unsynced_bytes_max: config.aof_unsynced_max_bytes,
+        ..AofOptions::default()
+    }
+}
+
+/// Tells the threads of a log's progress.
+pub(super) fn listen(core: &Core) {
+    if let Some(storage) = core.saver.storage.get() {
+        let doors = core.doors.clone();
+        storage.aof.on_durable(Box::new(move |_| {
+            // A thread that has stopped holds no output.
+            doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
+        }));
+    }
+}
+
+/// What the data is kept in; opened now if the settings did not want it so far.
+fn storage(core: &Core) -> Result<&Storage, StorageError> {
+    let saver = &core.saver;
+    if let Some(storage) = saver.storage.get() {
+        return Ok(storage);
+    }
+    let config = core.config();
+    if saver.has_data(&config) {
+        let path = config.dir.clone();
+        return Err(StorageError::InUse { path, holder: "data that was not there before".into() });
+    }
+    let directory = Directory::open(&config.dir, saver.disk.clone())?;
+    let from = Position::default();
+    let (aof, _) = Aof::open(directory.clone(), options(&config), from, &mut |_, _| Ok(()))?;
+    let storage = saver.storage.get_or_init(|| Storage { directory, aof });
+    listen(core);
+    Ok(storage)
+}
+
+/// Where a snapshot begins.
+struct Barrier {
+    position: Position,
+    epoch: u32,
+}
+
+/// Fixes the state that the next snapshot has. All shards are in hand.
+fn barrier(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    storage: &Storage,
+    cause: Cause,
+) -> Result<Barrier, StorageError> {
+    let logging = core.saver.logging.load(Ordering::Acquire);
+    if cause == Cause::Resume {
+        turn.shards_mut().for_each(Shard::hold_log);
+    } else {
+        turn.end(core.aof())?;
+    }
+    let position = if logging { storage.aof.end() } else { storage.aof.append_mark()? };
+    let (mut epoch, mut changes) = (0, 0);
+    for shard in turn.shards_mut() {
+        let space = shard.keyspace_mut();
+        epoch = space.begin_handover();
+        changes += std::mem::take(&mut space.changes);
+    }
+    core.saver.changes.iter().for_each(|published| published.store(0, Ordering::Relaxed));
+    core.saver.state().unsaved += changes;
+    Ok(Barrier { position, epoch })
+}
+
+/// Takes a snapshot now, with all shards in hand until it is done.
+pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position, Refusal> {
+    if let Some(running) = core.saver.state().running {
+        return Err(Refusal::Busy(running.cause));
+    }
+    let storage = storage(core)?;
+    let begun = Instant::now();
+    let Barrier { position, epoch } = barrier(core, turn, storage, Cause::Save)?;
+    let mut shard = 0;
+    let (directory, aof) = (&storage.directory, &storage.aof);
+    rotate(aof);
+    let taken = checkpoint::take(directory, Some(aof), position, &mut || {
+        let Some(current) = turn.shards_mut().nth(shard) else { return Ok(None) };
+        let mut frozen = Vec::new();
+        let number = u16::try_from(shard).unwrap_or(u16::MAX);
+        shard += usize::from(!current.keyspace_mut().hand_over(SLICE_KEYS, &mut frozen));
+        Ok(Some(Slice { shard: number, frozen }))
+    });
+    turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
+    let mut kept = core.saver.state().kept.clone();
+    if taken.is_ok() {
+        retire(directory, aof, &mut kept, position);
+    }
+    let failed = taken.as_ref().err().cloned();
+    account(core, Running { cause: Cause::Save, since: begun }, kept, taken);
+    failed.map_or(Ok(position), |error| Err(Refusal::Storage(error)))
+}
+
+/// Begins a segment near a snapshot, so that the one before can go when its time comes.
+fn rotate(aof: &Aof) {
+    if let Err(error) = aof.rotate() {
+        // The log goes on where it is.
+        tracing::warn!("no new segment of the log: {error}");
+    }
+}
+
+fn retire(directory: &Directory, aof: &Aof, kept: &mut Vec<Position>, newest: Position) {
+    kept.retain(|&position| position != newest);
+    kept.push(newest);
+    if let Err(error) = checkpoint::retire(directory, aof, kept) {
+        tracing::warn!("old files are still there: {error}");
+    }
+}
+
+/// Takes a snapshot while commands go on. All shards are in hand now.
+pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Result<(), Refusal> {
+    if let Some(running) = core.saver.state().running {
+        return Err(Refusal::Busy(running.cause));
+    }
+    let storage = storage(core)?;
+    core.saver.state().tried = Some(Instant::now());
+    let Barrier { position, epoch } = barrier(core, turn, storage, cause)?;
+    let running = Running { cause, since: Instant::now() };
+    let job = Job {
+        directory: storage.directory.clone(),
+        aof: storage.aof.clone(),
+        doors: core.doors.clone(),
+        running,
+        position,
+        epoch,
+        kept: core.saver.state().kept.clone(),
+    };
+    // Before the thread can say that it is done.
+    core.saver.state().running = Some(running);
+    let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(|| job.run());
+    let thread = thread.map_err(|error| {
+        core.saver.state().running = None;
+        turn.shards_mut().for_each(|shard| {
+            shard.keyspace_mut().end_handover(epoch);
+            shard.release_log();
+        });
+        StorageError::io("snapshot", "start thread", &error)
+    })?;
+    core.saver.state().thread = Some(thread);
+    Ok(())
+}
+
+/// The work of a snapshot's thread.
+struct Job {
+    directory: Arc<Directory>,
+    aof: Arc<Aof>,
+    doors: Vec<UnboundedSender<Message>>,
+    running: Running,
+    position: Position,
+    epoch: u32,
+    kept: Vec<Position>,
+}
+
+/// Some keys of a shard, and whether there are more.
+type Handed = (Vec<Frozen>, bool);
+
+impl Job {
+    fn run(mut self) {
+        if self.running.cause != Cause::Resume {
+            rotate(&self.aof);
+        }
+        let mut asked: VecDeque<(usize, Receiver<Handed>)> =
+            (0..self.doors.len()).map(|shard| (shard, self.ask(shard))).collect();
+        let aof = (self.running.cause != Cause::Resume).then_some(&*self.aof);
+        let taken = checkpoint::take(&self.directory, aof, self.position, &mut || {
+            let Some((shard, answer)) = asked.pop_front() else { return Ok(None) };
+            let stopped = |_| StorageError::Stopped("a shard hands over no more".to_owned());
+            let (frozen, more) = answer.recv().map_err(stopped)?;
+            if more {
+                // It fills the next slice while this one is written.
+                asked.push_back((shard, self.ask(shard)));
+            }
+            Ok(Some(Slice { shard: u16::try_from(shard).unwrap_or(u16::MAX), frozen }))
+        });
+        if taken.is_ok() {
+            retire(&self.directory, &self.aof, &mut self.kept, self.position);
+        }
+        let epoch = self.epoch;
+        for door in self.doors.iter().filter(|_| taken.is_err()) {
+            let give_up = Message::Visit(Box::new(move |home: &Rc<Home>| {
+                home.in_place(|turn| {
+                    turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
+                });
+            }));
+            // A thread that has stopped holds nothing.
+            drop(door.send(give_up));
+        }
+        let Job { running, position, kept, .. } = self;
+        let done = Message::Call(Box::new(move |home: &Rc<Home>| {
+            finish(home, running, position, kept, taken);
+        }));
+        drop(self.doors[0].send(done));
+    }
+
+    /// Asks a shard for its next keys. The answer is missing if another snapshot has begun.
+    fn ask(&self, shard: usize) -> Receiver<Handed> {
+        let (tell, told) = channel();
+        let epoch = self.epoch;
+        let ask = Message::Visit(Box::new(move |home: &Rc<Home>| {
+            let mut frozen = Vec::new();
+            let more = home.in_place(|turn| {
+                let space = turn.shards_mut().next().map(Shard::keyspace_mut);
+                space
+                    .filter(|space| space.epoch() == epoch)
+                    .map(|space| space.hand_over(SLICE_KEYS, &mut frozen))
+            });
+            if let Some(more) = more.flatten() {
+                // The thread may have given up.
+                drop(tell.send((frozen, more)));
+            }
+        }));
+        // A thread that has stopped drops the question, and so answers it.
+        drop(self.doors[shard].send(ask));
+        told
+    }
+}
+
+/// Notes how a snapshot went, on the first shard's thread.
+fn finish(
+    home: &Rc<Home>,
+    running: Running,
+    position: Position,
+    kept: Vec<Position>,
+    taken: Result<Taken, StorageError>,
+) {
+    let ok = taken.is_ok();
+    if running.cause != Cause::Resume {
+        account(home.core(), running, kept, taken);
+        return;
+    }
+    let home = home.clone();
+    tokio::task::spawn_local(async move {
+        let core = home.core().clone();
+        let set = all_shards(&core);
+        let resumed = home.visit(&set, move |turn| resume(&core, turn, position, ok)).await;
+        let resumed = resumed.map_err(|error| StorageError::Stopped(error.to_string()));
+        let taken = taken.and_then(|taken| resumed?.0.map(|()| taken));
+        account(home.core(), running, kept, taken);
+    });
+}
+
+/// The log goes on behind a snapshot, or everything stays as it was.
+fn resume(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    position: Position,
+    saved: bool,
+) -> Result<(), StorageError> {
+    turn.shards_mut().for_each(Shard::release_log);
+    let Some(storage) = core.saver.storage.get().filter(|_| saved) else { return Ok(()) };
+    storage.aof.resume(position)?;
+    // What has changed since the barrier.
+    turn.shards_mut().try_for_each(|shard| shard.end_turn(Some(&storage.aof), true).map(drop))
+}
+
+fn account(core: &Core, running: Running, kept: Vec<Position>, taken: Result<Taken, StorageError>) {
+    let Running { cause, since } = running;
+    let mut state = core.saver.state();
+    state.running = None;
+    let outcome = Outcome { ok: taken.is_ok(), seconds: Some(since.elapsed().as_secs()) };
+    if cause == Cause::Rewrite {
+        state.rewrite = outcome;
+        state.rewrite_failures = if outcome.ok { 0 } else { state.rewrite_failures + 1 };
+    } else {
+        state.save = outcome;
+        core.saver.failing.store(!outcome.ok, Ordering::Relaxed);
+    }
+    match taken {
+        Ok(Taken { summary, keys }) => {
+            state.kept = kept;
+            state.base_bytes = summary.bytes;
+            state.saved = since;
+            state.unsaved = 0;
+            if cause == Cause::Resume {
+                tracing::warn!("the log goes on behind the snapshot at {}", summary.position);
+                // Of the two snapshots that are kept, none may need the log that failed.
+                state.scheduled = Some(Cause::Save);
+            }
+            let counter =
+                if cause == Cause::Rewrite { &core.stats.rewrites } else { &core.stats.saves };
+            counter.add_shared(1);
+            core.stats.saved_at_s.set(core.now().0 / 1000);
+            tracing::info!(
+                "snapshot at {}: {keys} keys, {} bytes, {:.3} s",
+                summary.position,
+                summary.bytes,
+                since.elapsed().as_secs_f64(),
+            );
+        }
+        Err(error) => tracing::error!("no snapshot could be taken: {error}"),
+    }
+}
+
+fn all_shards(core: &Core) -> ShardSet {
+    match core.shards() {
+        1 => ShardSet::One(0),
+        n => ShardSet::Several((0..n).collect()),
+    }
+}
+
+/// Begins a snapshot if one is due. Called once a second on the first shard's thread.
+pub(super) fn tick(home: &Rc<Home>) {
+    let core = home.core();
+    let Some(cause) = due(core) else { return };
+    let home = home.clone();
+    tokio::task::spawn_local(async move {
+        let core = home.core().clone();
+        let set = all_shards(&core);
+        let begun = home.visit(&set, move |turn| begin(&core, turn, cause)).await;
+        if let Ok((Err(Refusal::Storage(error)), _)) = begun {
+            let (kept, since) = (home.core().saver.state().kept.clone(), Instant::now());
+            account(home.core(), Running { cause, since }, kept, Err(error));
+        }
+    });
+}
+
+fn due(core: &Core) -> Option<Cause> {
+    let (saver, config) = (&core.saver, core.config());
+    let storage = saver.storage.get()?;
+    let mut state = saver.state();
+    let recent = state.tried.is_some_and(|tried| tried.elapsed() < RETRY_DELAY);
+    if state.running.is_some() {
+        return None;
+    }
+    let logging = saver.logging.load(Ordering::Acquire);
+    if logging && storage.aof.is_broken() {
+        return (!recent).then_some(Cause::Resume);
+    }
+    if let Some(cause) = state.scheduled.take() {
+        return Some(cause);
+    }
+    let changes: u64 = saver.changes.iter().map(|changes| changes.load(Ordering::Relaxed)).sum();
+    let points = config.save.iter().map(|point| (point.seconds, point.changes));
+    let elapsed = state.saved.elapsed().as_secs();
+    let may_save = state.save.ok || !recent;
+    if may_save && checkpoint::is_due(points, elapsed, changes + state.unsaved) {
+        return Some(Cause::Save);
+    }
+    let base = state.kept.last().copied().unwrap_or_default();
+    let log_bytes = storage.aof.end().0.saturating_sub(base.0);
+    let percentage = u64::from(config.auto_aof_rewrite_percentage);
+    let min_bytes = config.auto_aof_rewrite_min_size;
+    let may_rewrite = logging && (state.rewrite.ok || !recent);
+    (may_rewrite && checkpoint::is_grown(percentage, min_bytes, state.base_bytes, log_bytes))
+        .then_some(Cause::Rewrite)
+}
+
+/// Switches `appendonly`. All shards are in hand; turning it on keeps them until a snapshot is
+/// there, because the log alone does not lead to the state.
+pub(super) fn switch(core: &Core, turn: &mut Turn<'_, '_>, on: bool) -> Result<(), Refusal> {
+    if on {
+        save_now(core, turn)?;
+    } else {
+        let position = turn.end(core.aof())?;
+        core.aof().map_or(Ok(position), Aof::sync)?;
+    }
+    core.saver.logging.store(on, Ordering::Release);
+    turn.shards_mut().for_each(|shard| shard.set_logged(on));
+    Ok(())
+}
+
+/// Takes a snapshot and reads it back in the place of what the shards hold.
+pub(super) fn reload(core: &Core, turn: &mut Turn<'_, '_>) -> Result<(), Refusal> {
+    let position = save_now(core, turn)?;
+    let directory = &storage(core)?.directory;
+    let mut fresh: Vec<Keyspace> =
+        turn.shards().map(|shard| shard.keyspace().empty_twin()).collect();
+    let mut spaces: Vec<&mut Keyspace> = fresh.iter_mut().collect();
+    recovery::load(directory, position, &mut spaces)?;
+    for (shard, space) in turn.shards_mut().zip(fresh) {
+        shard.keyspace_mut().replace_keys(space);
+    }
+    Ok(())
+}
+
+/// What SHUTDOWN asks of the data: a snapshot now, if it may. `save` is SAVE or NOSAVE.
+pub(super) fn shut_down(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    save: Option<bool>,
+) -> Result<(), StorageError> {
+    core.saver.state().at_close = save;
+    if !wants_save_at_close(core) {
+        return Ok(());
+    }
+    match save_now(core, turn) {
+        Ok(_) => {
+            core.saver.state().at_close = None;
+            Ok(())
+        }
+        // The end waits for it and takes another one.
+        Err(Refusal::Busy(_)) => Ok(()),
+        Err(Refusal::Storage(error)) => Err(error),
+    }
+}
+
+fn wants_save_at_close(core: &Core) -> bool {
+    let logging = core.saver.logging.load(Ordering::Acquire);
+    let by_settings = !logging && !core.config().save.is_empty();
+    core.saver.state().at_close.unwrap_or(by_settings)
+}
+
+/// The snapshot of a clean stop, while the shards still run.
+pub(super) fn save_at_close(core: &Core) {
+    if !wants_save_at_close(core) {
+        return;
+    }
+    let thread = core.saver.state().thread.take();
+    if let Some(thread) = thread {
+        // Its last word is in the first shard's inbox before ours.
+        drop(thread.join());
+    }
+    let (tell, told) = channel();
+    let call = core.call(0, move |home| {
+        let home = home.clone();
+        tokio::task::spawn_local(async move {
+            let core = home.core().clone();
+            let set = all_shards(&core);
+            let save = move |turn: &mut Turn<'_, '_>| {
+                let counted: u64 = turn.shards().map(|shard| shard.keyspace().changes).sum();
+                let state = core.saver.state();
+                let changed = counted + state.unsaved > 0 || state.at_close == Some(true);
+                drop(state);
+                if changed { save_now(&core, turn).map(drop) } else { Ok(()) }
+            };
+            // The caller waits.
+            drop(tell.send(home.visit(&set, save).await));
+        });
+    });
+    let saved = call.ok().and_then(|()| told.recv().ok());
+    if !matches!(saved, Some(Ok((Ok(()), _)))) {
+        tracing::error!("what changed since the last snapshot is not saved");
+    }
+}
+
+#[cfg(test)]
+mod tests;
