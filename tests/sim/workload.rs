@@ -1,7 +1,7 @@
 //! Weighted random commands over few keys, groups, consumers and IDs, so that they meet; some are
 //! malformed, some have numbers at the edges of their types.
 
-use crate::model::{Bytes, Id, Model, Value};
+use crate::model::{Bytes, Held, Id, Model, Value};
 use millstream::keyspace::{SLOTS, slot_of};
 use millstream::testing::Rng;
 use std::collections::BTreeSet;
@@ -321,15 +321,16 @@ impl Words<'_> {
     }
 
     fn xreadgroup(&mut self) {
-        self.add("XREADGROUP GROUP").group().consumer().read_options("COUNT");
-        self.maybe(1, 8, "NOACK");
+        self.add("XREADGROUP GROUP").group();
+        let group = self.words[2].clone();
+        self.consumer().read_options("COUNT").maybe(1, 8, "NOACK");
         if self.chance(1, 4) {
             self.add("CLAIM").number(30);
         }
         let n = if self.chance(1, 2) { self.below(3) + 1 } else { 1 };
         self.add("STREAMS").key();
         for _ in 1..n {
-            self.other_key();
+            self.key_with(&group);
         }
         for _ in 0..n {
             match self.below(8) {
@@ -338,6 +339,20 @@ impl Words<'_> {
                 _ => self.add(">"),
             };
         }
+    }
+
+    /// A key: mostly one whose stream has the group.
+    fn key_with(&mut self, group: &[u8]) -> &mut Self {
+        let with = KEYS.iter().filter(|key| match self.model.keys.get(key.as_bytes()) {
+            Some(Held { value: Value::Stream(stream), .. }) => stream.groups.contains_key(group),
+            _ => false,
+        });
+        let with: Vec<&str> = with.copied().collect();
+        if with.is_empty() || self.chance(1, 10) {
+            return self.other_key();
+        }
+        let key = with[self.below(with.len())];
+        self.word(key)
     }
 
     fn xgroup(&mut self) {
