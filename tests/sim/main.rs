@@ -220,45 +220,45 @@ const PLAIN: Plan = Plan {
 
 #[test]
 fn one_shard_answers_as_the_model() {
-    let figures = run_seeds("one shard", PLAIN, 40);
+    let figures = run_seeds("one shard", PLAIN, 60);
     assert!(figures.refused * 2 < figures.commands, "{figures:?}");
 }
 
 #[test]
 fn malformed_commands_are_refused_as_by_the_model() {
-    run_seeds("malformed", Plan { malformed: 2, ..PLAIN }, 20);
+    run_seeds("malformed", Plan { malformed: 2, ..PLAIN }, 40);
 }
 
 #[test]
 fn clock_steps_change_no_rule() {
-    run_seeds("clock steps", Plan { jumps: true, ..PLAIN }, 20);
+    run_seeds("clock steps", Plan { jumps: true, ..PLAIN }, 40);
 }
 
 #[test]
 fn four_shards_answer_as_one() {
-    let figures = run_seeds("four shards", Plan { shards: 4, ..PLAIN }, 20);
+    let figures = run_seeds("four shards", Plan { shards: 4, ..PLAIN }, 40);
     assert!(figures.crossing * 2 > figures.several_keys, "{figures:?}");
 }
 
 #[test]
 fn blocked_readers_are_served_in_arrival_order() {
-    let figures = run_seeds("blocked, one shard", Plan { blocks: true, ..PLAIN }, 20);
+    let figures = run_seeds("blocked, one shard", Plan { blocks: true, ..PLAIN }, 40);
     assert!(figures.served > 0 && figures.timed_out > 0, "{figures:?}");
-    let figures = run_seeds("blocked, four shards", Plan { blocks: true, shards: 4, ..PLAIN }, 20);
+    let figures = run_seeds("blocked, four shards", Plan { blocks: true, shards: 4, ..PLAIN }, 40);
     assert!(figures.served > 0 && figures.timed_out > 0, "{figures:?}");
 }
 
 #[test]
 fn a_crash_keeps_a_prefix_with_all_that_was_acknowledged() {
     let plan = Plan { blocks: true, shards: 4, crashes: true, jumps: true, ..PLAIN };
-    let figures = run_seeds("crashes", plan, 40);
+    let figures = run_seeds("crashes", plan, 60);
     assert!(figures.crashes > 0, "{figures:?}");
 }
 
 #[test]
 fn a_crash_may_take_only_what_no_reply_promised() {
     let plan = Plan { blocks: true, shards: 4, crashes: true, everything: false, ..PLAIN };
-    run_seeds("crashes with lazy changes", plan, 40);
+    run_seeds("crashes with lazy changes", plan, 60);
 }
 
 #[test]
