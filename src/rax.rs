@@ -39,6 +39,12 @@ pub trait Summary: Copy + Default + PartialEq + fmt::Debug {
     /// The summary of the values of `self` followed by those of `other`.
     #[must_use]
     fn plus(self, other: Self) -> Self;
+
+    /// The summary of the values of `self` after a part of them has changed from `old` to `new`,
+    /// if that can be told without looking at the others.
+    fn replaced(self, old: Self, new: Self) -> Option<Self> {
+        (old == new).then_some(self)
+    }
 }
 
 impl Summary for () {
@@ -99,16 +105,18 @@ enum Key {
 }
 
 /// The way from the root to a link that is being changed: for each link passed the summary to be
-/// set anew, and the count of its branch; before and after are those of the other links there.
+/// set anew, and the count of its branch; before and after are the other links there.
 struct Trail<'a, V: Measure> {
     steps: Vec<Passed<'a, V>>,
+    /// The summary of the link at the end, before it is changed.
+    old: V::Summary,
 }
 
 struct Passed<'a, V: Measure> {
     summary: &'a mut V::Summary,
     len: &'a mut usize,
-    before: V::Summary,
-    after: V::Summary,
+    before: &'a [Link<V>],
+    after: &'a [Link<V>],
 }
 
 /// The number of digits in common of two equal keys.
@@ -509,7 +517,8 @@ impl<'a, V: Measure> Trail<'a, V> {
         let mut steps = Vec::new();
         loop {
             if !matches!(&link.child, Child::Branch(branch) if passed(branch)) {
-                return (Trail { steps }, link);
+                let old = link.summary;
+                return (Trail { steps, old }, link);
             }
             let Link { summary, child: Child::Branch(branch) } = link else { unreachable!() };
             let branch = Arc::make_mut(branch);
@@ -519,7 +528,6 @@ impl<'a, V: Measure> Trail<'a, V> {
             if steps.is_empty() {
                 steps.reserve(8);
             }
-            let (before, after) = (fold(before), fold(after));
             steps.push(Passed { summary, len: &mut branch.len, before, after });
             link = next;
         }
@@ -528,9 +536,15 @@ impl<'a, V: Measure> Trail<'a, V> {
     /// Sets the summaries and counts on the way, now that the link at its end has this summary
     /// and so many keys more.
     fn finish(self, mut summary: V::Summary, growth: isize) {
+        let mut old = self.old;
+        if old == summary && growth == 0 {
+            return;
+        }
         for step in self.steps.into_iter().rev() {
-            summary = step.before.plus(summary).plus(step.after);
-            *step.summary = summary;
+            let whole = step.summary.replaced(old, summary);
+            let fold_all = || fold(step.before).plus(summary).plus(fold(step.after));
+            summary = whole.unwrap_or_else(fold_all);
+            old = std::mem::replace(step.summary, summary);
             *step.len = step.len.wrapping_add_signed(growth);
         }
     }

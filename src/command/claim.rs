@@ -11,7 +11,7 @@ use crate::config::NotifyFlags;
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
 use crate::stream::pel::Pel;
-use crate::stream::{Consumer, Effect, EntryId, Group, Pending, Stream, UnixMs};
+use crate::stream::{Consumer, Effect, EntryId, Group, Ids, Pending, Stream, UnixMs};
 
 /// Whether a pending entry is idle.
 pub(super) fn is_idle(pending: &Pending, now: UnixMs, min_idle_ms: u64) -> bool {
@@ -297,7 +297,7 @@ impl<'a> KeyCommand<'a> for XClaim<'a> {
             match claim.decide(txn, &key, group, id, out) {
                 Decision::Leave => {}
                 Decision::Drop => {
-                    txn.effect(&mut key, Effect::Ack { group, id });
+                    txn.effect(&mut key, Effect::Ack { group, ids: Ids::List(&[id]) });
                     dropped += 1;
                 }
                 Decision::Take { count } => {
@@ -485,8 +485,8 @@ impl<'a> KeyCommand<'a> for XAutoClaim<'a> {
 
         let (group, consumer, at) = (self.group, self.consumer, txn.now);
         ensure_consumer(txn, &mut key, group, consumer);
-        for &id in &found.gone {
-            txn.effect(&mut key, Effect::Ack { group, id });
+        if !found.gone.is_empty() {
+            txn.effect(&mut key, Effect::Ack { group, ids: Ids::List(&found.gone) });
         }
         for &(id, count) in &found.claimed {
             txn.effect(&mut key, Effect::Claim { group, consumer, id, at, count });

@@ -7,7 +7,7 @@ use super::{KeyCommand, Ran};
 use crate::config::NotifyFlags;
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
-use crate::stream::{Effect, EntryId, Group, Stream};
+use crate::stream::{Effect, EntryId, Group, Ids, Stream};
 
 /// The greatest delivery count. Redis: a signed number.
 const COUNT_MAX: u64 = i64::MAX.cast_unsigned();
@@ -245,12 +245,18 @@ impl<'a> KeyCommand<'a> for XAck<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
-        let mut acknowledged = 0;
-        if txn.stream(&key)?.is_some_and(|stream| stream.group(self.group).is_some()) {
-            for id in strict_ids(self.request.from(3))? {
-                acknowledged += u64::from(acknowledge(txn, &mut key, self.group, id));
-            }
+        let mut ids = Vec::new();
+        if let Some(group) = txn.stream(&key)?.and_then(|stream| stream.group(self.group)) {
+            let texts = self.request.from(3);
+            ids = texts.map(strict_id).collect::<Result<Vec<_>, _>>()?;
+            ids.retain(|&id| group.pel().get(id).is_some());
+            ids.sort_unstable();
+            ids.dedup();
         }
+        if !ids.is_empty() {
+            txn.effect(&mut key, Effect::Ack { group: self.group, ids: Ids::List(&ids) });
+        }
+        let acknowledged = ids.len() as u64;
         txn.count_changes(acknowledged);
         out.unsigned(acknowledged);
         Ok(Ran::Replied)
@@ -264,7 +270,7 @@ fn acknowledge(txn: &mut Txn<'_, '_>, key: &mut Key<'_>, group: &[u8], id: Entry
         .and_then(|stream| stream.group(group))
         .is_some_and(|group| group.pel().get(id).is_some());
     if is_pending {
-        txn.effect(key, Effect::Ack { group, id });
+        txn.effect(key, Effect::Ack { group, ids: Ids::List(&[id]) });
     }
     is_pending
 }

@@ -163,8 +163,9 @@ impl<'a> XReadGroup<'a> {
         let pending = !self.options.noack;
         if let Some(&last) = delivered.last() {
             let count = delivered.len() as u64;
+            let ids = Some(&delivered[..]);
             let deliver =
-                Effect::Deliver { group, consumer, last, count, at, pending, entries_read };
+                Effect::Deliver { group, consumer, last, count, at, pending, entries_read, ids };
             txn.effect(key, deliver);
         }
         if !claimed.is_empty() || !delivered.is_empty() {

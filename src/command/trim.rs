@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
 use crate::stream::block::{Block, BlockLimits};
 use crate::stream::pel::Pel;
-use crate::stream::{Effect, EntryId, Stream};
+use crate::stream::{Effect, EntryId, Ids, Stream};
 
 /// What happens to an entry that groups refer to when it goes. Redis: since 8.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +68,7 @@ impl References {
                 let groups = stream.groups().filter(|(_, group)| group.pel().get(id).is_some());
                 let groups: Vec<Box<[u8]>> = groups.map(|(name, _)| name.into()).collect();
                 for group in groups {
-                    txn.effect(key, Effect::Ack { group: &group, id });
+                    txn.effect(key, Effect::Ack { group: &group, ids: Ids::List(&[id]) });
                 }
             }
         }
@@ -285,10 +285,8 @@ impl Trim {
                     References::Keep | References::Acked => Vec::new(),
                 };
                 remove_through(txn, key, last);
-                for (group, ids) in pending {
-                    for id in ids {
-                        txn.effect(key, Effect::Ack { group: &group, id });
-                    }
+                for (group, ids) in pending.iter().filter(|(_, ids)| !ids.is_empty()) {
+                    txn.effect(key, Effect::Ack { group, ids: Ids::List(ids) });
                 }
             }
         }

@@ -23,6 +23,12 @@ impl Summary for CountAndLeast {
     fn plus(self, other: Self) -> Self {
         CountAndLeast { count: self.count + other.count, least: self.least.min(other.least) }
     }
+
+    fn replaced(self, old: Self, new: Self) -> Option<Self> {
+        let least = (new.least <= self.least).then_some(new.least);
+        let least = least.or((old.least > self.least).then_some(self.least))?;
+        Some(CountAndLeast { count: self.count - old.count + new.count, least })
+    }
 }
 
 impl Measure for Number {

@@ -23,7 +23,7 @@
 //! | 10 | ConsumerCreate | name group, name consumer, time |
 //! | 11 | ConsumerDelete | name group, name consumer |
 //! | 12, 13 | Deliver, with and without pending entries | name group, name consumer, id last, varint count, time, opt entries read |
-//! | 14 | Ack | name group, id |
+//! | 14 | Ack | name group, varint count, so many ids, ascending |
 //! | 15 | Claim | name group, name consumer, id, time, varint count |
 //! | 16 | Nack | name group, id, varint count |
 //! | 17, 18 | Seen, without and with activity | name group, name consumer, time |
@@ -36,6 +36,7 @@
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, put_zigzag};
 use crate::stream::fields::Fields;
 use crate::stream::id::{EntryId, UnixMs};
+use crate::stream::ids::Ids;
 use std::ops::Range;
 
 /// A change of one stream, resolved.
@@ -135,13 +136,15 @@ pub enum Effect<'a> {
         pending: bool,
         /// The group's read counter afterwards, if known.
         entries_read: Option<u64>,
+        /// The entries, if they are at hand: the log leaves it to the replay to find them.
+        ids: Option<&'a [EntryId]>,
     },
-    /// A pending entry is acknowledged, or dropped because its entry is gone.
+    /// Pending entries are acknowledged, or dropped because their entries are gone.
     Ack {
         /// The group's name.
         group: &'a [u8],
-        /// The entry.
-        id: EntryId,
+        /// The entries.
+        ids: Ids<'a>,
     },
     /// An entry becomes pending for a consumer, or its pending entry is rewritten.
     Claim {
@@ -297,7 +300,7 @@ impl<'a> DecodeContext<'a> {
         name(cursor, &mut self.consumer)
     }
 
-    fn id(&mut self, cursor: &mut Cursor<'a>) -> Result<EntryId, Corrupt> {
+    pub(super) fn id(&mut self, cursor: &mut Cursor<'a>) -> Result<EntryId, Corrupt> {
         let ms = cursor.zigzag()?;
         self.id = if ms == 0 {
             let seq = self.id.seq.wrapping_add(cursor.zigzag()?.cast_unsigned());
@@ -337,9 +340,14 @@ impl<'a> Effect<'a> {
                 context.put_id(out, last_delivered_id);
                 put_option(out, entries_read);
             }
-            Effect::GroupAdvance { group, last_delivered_id: id } | Effect::Ack { group, id } => {
+            Effect::GroupAdvance { group, last_delivered_id } => {
                 context.put_group(out, group);
-                context.put_id(out, id);
+                context.put_id(out, last_delivered_id);
+            }
+            Effect::Ack { group, ids } => {
+                context.put_group(out, group);
+                put_varint(out, ids.len() as u64);
+                ids.to_slice().iter().for_each(|id| context.put_id(out, *id));
             }
             Effect::GroupDestroy { group } => context.put_group(out, group),
             Effect::ConsumerCreate { group, consumer, at }
@@ -352,7 +360,16 @@ impl<'a> Effect<'a> {
                 context.put_group(out, group);
                 context.put_consumer(out, consumer);
             }
-            Effect::Deliver { group, consumer, last, count, at, pending: _, entries_read } => {
+            Effect::Deliver {
+                group,
+                consumer,
+                last,
+                count,
+                at,
+                entries_read,
+                pending: _,
+                ids: _,
+            } => {
                 context.put_group(out, group);
                 context.put_consumer(out, consumer);
                 context.put_id(out, last);
@@ -510,8 +527,9 @@ impl<'a> Effect<'a> {
                 at: context.time(cursor)?,
                 pending: tag == 12,
                 entries_read: option(cursor)?,
+                ids: None,
             },
-            14 => Effect::Ack { group, id: context.id(cursor)? },
+            14 => Effect::Ack { group, ids: Ids::decode(cursor, context)? },
             15 => Effect::Claim {
                 group,
                 consumer: context.consumer(cursor)?,
@@ -597,6 +615,7 @@ mod tests {
                 at,
                 pending: true,
                 entries_read: Some(9),
+                ids: None,
             },
             Effect::Deliver {
                 group,
@@ -606,8 +625,9 @@ mod tests {
                 at: UnixMs(0),
                 pending: false,
                 entries_read: None,
+                ids: None,
             },
-            Effect::Ack { group, id },
+            Effect::Ack { group, ids: Ids::List(const { &[EntryId::MIN, EntryId::new(1, 3)] }) },
             Effect::Claim { group, consumer, id, at, count: u64::MAX },
             Effect::Nack { group, id, count: 0 },
             Effect::Seen { group, consumer, at, active: false },

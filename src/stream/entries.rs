@@ -33,6 +33,10 @@ impl Summary for Live {
     fn plus(self, other: Self) -> Self {
         Live(self.0 + other.0)
     }
+
+    fn replaced(self, old: Self, new: Self) -> Option<Self> {
+        Some(Live(self.0 - old.0 + new.0))
+    }
 }
 
 impl Measure for Arc<Block> {

@@ -45,6 +45,13 @@ impl Summary for LeastDelivered {
     fn plus(self, other: Self) -> Self {
         LeastDelivered(self.0.min(other.0))
     }
+
+    fn replaced(self, old: Self, new: Self) -> Option<Self> {
+        if new.0 <= self.0 {
+            return Some(new);
+        }
+        (old.0 > self.0).then_some(self)
+    }
 }
 
 impl Measure for Group {
@@ -200,20 +207,25 @@ impl Group {
         }
     }
 
-    /// Makes new entries pending for a consumer, count 1; `ids` ascend. False if the consumer
-    /// does not exist.
+    /// Makes new entries pending for a consumer, count 1; `ids` ascend, and there may be none.
+    /// The consumer is seen, and active if there are any. False if it does not exist.
     pub(super) fn deliver(&mut self, name: &[u8], ids: &[EntryId], at: UnixMs) -> bool {
-        let Some(owner) = self.consumers.get(name).map(Consumer::no) else {
-            return false;
-        };
-        for before in self.pel.deliver(ids.iter().copied(), owner, at) {
-            if before.owner != Some(owner) {
-                self.disown(before.owner, before.id);
+        let pel = &mut self.pel;
+        let replaced = self.consumers.update(name, |consumer| {
+            consumer.seen_at = at;
+            if ids.is_empty() {
+                return Vec::new();
             }
+            consumer.active_at = Some(at);
+            consumer.pending.extend(ids.iter().copied());
+            let mut replaced = pel.deliver(ids.iter().copied(), consumer.no, at);
+            replaced.retain(|before| before.owner != Some(consumer.no));
+            replaced
+        });
+        for before in replaced.iter().flatten() {
+            self.disown(before.owner, before.id);
         }
-        self.consumers
-            .update(name, |consumer| consumer.pending.extend(ids.iter().copied()))
-            .is_some()
+        replaced.is_some()
     }
 
     /// Makes an entry pending for a consumer, or moves its pending entry to it. False if the
@@ -239,21 +251,24 @@ impl Group {
         self.disown(before.and_then(|before| before.owner), id);
     }
 
-    /// Drops a pending entry; false if there is none.
-    pub(super) fn acknowledge(&mut self, id: EntryId) -> bool {
-        let Some(pending) = self.pel.remove(id) else {
-            return false;
-        };
-        self.disown(pending.owner, id);
-        true
+    /// Drops pending entries, whose IDs ascend; false if one of them is not pending.
+    pub(super) fn acknowledge(&mut self, ids: &[EntryId]) -> bool {
+        let Group { pel, consumers, names, .. } = self;
+        // Neighbours mostly have one owner: they leave its set together.
+        let (mut owner, mut begin, mut end) = (None, 0, 0);
+        let all = pel.remove_each(ids, |pending| {
+            if pending.owner != owner {
+                disown(names, consumers, owner, &ids[begin..end]);
+                (owner, begin) = (pending.owner, end);
+            }
+            end += 1;
+        });
+        disown(names, consumers, owner, &ids[begin..end]);
+        all
     }
 
-    /// Takes an ID out of its owner's set.
     fn disown(&mut self, owner: Option<ConsumerNo>, id: EntryId) {
-        let Some(owner) = owner else { return };
-        let name = self.names.get(&owner.0.to_be_bytes());
-        let name = &name.expect("an owner is a consumer of the group").0;
-        self.consumers.update(name, |consumer| consumer.pending.remove(id));
+        disown(&self.names, &mut self.consumers, owner, &[id]);
     }
 
     /// Asserts the invariants.
@@ -278,4 +293,17 @@ impl Group {
         }
         assert_eq!(owned + self.pel.unowned_len(), self.pel.len());
     }
+}
+
+/// Takes IDs, which ascend, out of their owner's set.
+fn disown(
+    names: &Rax<Name>,
+    consumers: &mut Rax<Consumer>,
+    owner: Option<ConsumerNo>,
+    ids: &[EntryId],
+) {
+    let Some(owner) = owner else { return };
+    let name = names.get(&owner.0.to_be_bytes());
+    let name = &name.expect("an owner is a consumer of the group").0;
+    consumers.update(name, |consumer| consumer.pending.remove_each(ids));
 }

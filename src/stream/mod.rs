@@ -12,6 +12,7 @@ pub mod entries;
 pub mod fields;
 pub mod group;
 pub mod id;
+pub mod ids;
 pub mod image;
 pub mod parts;
 pub mod pel;
@@ -23,6 +24,7 @@ pub use entries::Entries;
 pub use fields::{Fields, Span};
 pub use group::{Consumer, Group};
 pub use id::{EntryId, UnixMs};
+pub use ids::Ids;
 pub use image::Image;
 pub use parts::StreamBuilder;
 pub use pel::{ConsumerNo, Pending};
@@ -203,12 +205,14 @@ impl Stream {
     pub fn entries_read_after(&self, group: &Group, ids: &[EntryId]) -> Option<u64> {
         let (mut read, mut delivered) = (group.entries_read, group.last_delivered_id);
         let first = self.first_id();
-        for &id in ids {
+        for (n, &id) in ids.iter().enumerate() {
             if let Some(counter) = read
                 && delivered >= first
                 && !self.has_tombstone_after(delivered)
             {
-                read = Some((counter + 1).min(self.entries_added));
+                // The IDs ascend, so this holds for all that follow.
+                let left = (ids.len() - n) as u64;
+                return Some(counter.saturating_add(left).min(self.entries_added));
             } else if self.entries_added > 0 {
                 read = self.entries_read_estimate(id);
             }
@@ -323,8 +327,8 @@ impl Stream {
             Effect::ConsumerDelete { group, consumer } => {
                 self.change_group(group, |group| group.delete_consumer(consumer))?;
             }
-            Effect::Ack { group, id } => {
-                self.change_group(group, |group| group.acknowledge(id))?;
+            Effect::Ack { group, ids } => {
+                self.change_group(group, |group| group.acknowledge(&ids.to_slice()))?;
             }
             Effect::Claim { group, consumer, id, at, count } => {
                 self.change_group(group, |group| group.claim(consumer, id, at, count))?;
@@ -338,14 +342,20 @@ impl Stream {
             Effect::Seen { group, consumer, at, active } => {
                 self.change_group(group, |group| group.see(consumer, at, active))?;
             }
-            Effect::Deliver { group, consumer, last, count, at, pending, entries_read } => {
+            Effect::Deliver { group, consumer, last, count, at, pending, entries_read, ids } => {
                 self.ensure_added(entries_read)?;
-                let ids = self.next_ids(group, last, count)?;
+                let found;
+                let ids = match ids {
+                    Some(ids) => ids,
+                    None => {
+                        found = self.next_ids(group, last, count)?;
+                        &found
+                    }
+                };
                 self.change_group(group, |group| {
                     group.last_delivered_id = last;
                     group.entries_read = entries_read;
-                    let delivered = !pending || group.deliver(consumer, &ids, at);
-                    delivered && group.see(consumer, at, pending)
+                    group.deliver(consumer, pending.then_some(ids).unwrap_or_default(), at)
                 })?;
             }
             Effect::Add { .. }

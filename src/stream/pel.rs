@@ -97,6 +97,16 @@ impl Pel {
         Some(row.pending())
     }
 
+    /// Removes the pending entries of `ids`, which ascend, and tells `each` of them in this order.
+    /// Ends at the first ID that is not pending; whether there was none.
+    pub fn remove_each(&mut self, ids: &[EntryId], mut each: impl FnMut(Pending)) -> bool {
+        let unowned = &mut self.unowned;
+        self.rows.remove_each(ids, |row: PelRow| {
+            *unowned -= usize::from(row.owner == UNOWNED);
+            each(row.pending());
+        })
+    }
+
     /// Makes `ids` pending for `owner` with a count of 1, and returns those that were pending
     /// already, as they were. IDs that ascend and are above all others are appended.
     #[must_use = "what was pending for others must leave their sets"]
@@ -263,6 +273,11 @@ impl IdSet {
     /// Removes `id`; whether it was there.
     pub fn remove(&mut self, id: EntryId) -> bool {
         self.rows.remove(id).is_some()
+    }
+
+    /// Removes `ids`, which ascend, up to the first that is not there.
+    pub fn remove_each(&mut self, ids: &[EntryId]) {
+        self.rows.remove_each(ids, |_| {});
     }
 
     /// The least ID.

@@ -1,7 +1,7 @@
 //! Random streams through their parts and back, and damaged parts.
 
 use super::*;
-use crate::stream::{BlockLimits, Effect, Fields};
+use crate::stream::{BlockLimits, Effect, Fields, Ids};
 use crate::testing::Rng;
 
 /// A stream that has everything, by random effects; those that do not fit are left out.
@@ -21,13 +21,14 @@ fn stream(seed: u64, steps: usize) -> Stream {
         let value = rng.bytes(n % 20);
         let fields: [&[u8]; 2] = [names[rng.below(3)], &value];
         let pending = stream.group(group).is_some_and(|group| group.pel().get(any).is_some());
+        let ids = [any];
         let effect = match rng.below(16) {
             0 => Effect::GroupCreate { group, last_delivered_id: any, entries_read: None },
             1 => Effect::ConsumerCreate { group, consumer, at },
             2 => Effect::Delete { id: any },
             3 if pending => Effect::Nack { group, id: any, count: i64::MAX.cast_unsigned() },
             4 => Effect::Claim { group, consumer, id: any, at, count: rng.below(300) as u64 },
-            5 => Effect::Ack { group, id: any },
+            5 => Effect::Ack { group, ids: Ids::List(&ids) },
             6 => Effect::ProducerAdd { pid: consumer, iid: &n.to_le_bytes()[..1], id: any },
             7..=9 => Effect::Deliver {
                 group,
@@ -37,6 +38,7 @@ fn stream(seed: u64, steps: usize) -> Stream {
                 at,
                 pending: true,
                 entries_read: None,
+                ids: None,
             },
             _ => Effect::Add { id, fields: Fields::Slices(&fields) },
         };

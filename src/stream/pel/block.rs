@@ -11,6 +11,7 @@
 
 use crate::stream::EntryId;
 use std::mem::size_of;
+use std::ops::Range;
 
 /// The most rows of a block. At 13 bytes a row a block is 1.6 kB: what one change copies at most
 /// while a snapshot shares the block.
@@ -189,29 +190,67 @@ impl<R: Row> Block<R> {
         self.len() - before
     }
 
-    /// Removes the row at `place`. Gives memory back once three sevenths are unused.
-    pub(super) fn remove(&mut self, place: usize) -> R {
-        let (row, capacity) = match &mut self.rows {
+    /// Removes the rows of `ids`, which ascend and are fewer than the rows, and tells `each` of
+    /// them; ends at the first that is not there. Returns how many were. Gives memory back once
+    /// three sevenths are unused.
+    pub(super) fn remove_each(&mut self, ids: &[EntryId], each: &mut impl FnMut(R)) -> usize {
+        let (mut removed, mut least) = (0, u64::MAX);
+        // From one place to the next that is to go, rows move down once for all.
+        let (mut from, mut to) = (0, 0);
+        for &id in ids {
+            let Ok(place) = self.find_from(from, id) else { break };
+            let Some(row) = self.row(place) else { break };
+            self.move_down(from..place, to);
+            (from, to) = (place + 1, to + place - from);
+            least = least.min(row.order());
+            removed += 1;
+            each(row);
+        }
+        if removed == 0 {
+            return 0;
+        }
+        self.move_down(from..self.len(), to);
+        let left = self.len() - removed;
+        let capacity = match &mut self.rows {
             Rows::Packed(rows) => {
-                let packed = rows.remove(place);
-                let row = R::unpack(unpack_id(&packed, self.base), &packed, &self.bases);
-                (row, rows.capacity())
+                rows.truncate(left);
+                rows.capacity()
             }
-            Rows::Plain(rows) => (rows.remove(place), rows.capacity()),
+            Rows::Plain(rows) => {
+                rows.truncate(left);
+                rows.capacity()
+            }
         };
-        if capacity > self.len() + self.len() * 3 / 4 + 4 {
+        if capacity > left + left * 3 / 4 + 4 {
             *self = Block::of(&self.to_vec());
-            return row;
+            return removed;
         }
-        if row.order() == self.least {
-            self.least = self.scan_least();
+        if least == self.least {
+            self.least = self.next_least();
         }
-        if row.id() == self.last
-            && let Some(last) = self.len().checked_sub(1).and_then(|place| self.row(place))
-        {
+        if let Some(last) = left.checked_sub(1).and_then(|place| self.row(place)) {
             self.last = last.id();
         }
-        row
+        removed
+    }
+
+    /// Copies rows to places before them.
+    fn move_down(&mut self, rows: Range<usize>, to: usize) {
+        if rows.start == to {
+            return;
+        }
+        match &mut self.rows {
+            Rows::Packed(all) => all.copy_within(rows, to),
+            Rows::Plain(all) => all.copy_within(rows, to),
+        }
+    }
+
+    /// [`Block::find`] where the next row is often the one.
+    fn find_from(&self, from: usize, id: EntryId) -> Result<usize, usize> {
+        if from > 0 && self.row(from).is_some_and(|row| row.id() == id) {
+            return Ok(from);
+        }
+        self.find(id)
     }
 
     /// Takes off the upper half.
@@ -286,8 +325,21 @@ impl<R: Row> Block<R> {
         if row.order() <= self.least {
             self.least = row.order();
         } else if old_order == self.least {
-            self.least = self.scan_least();
+            self.least = self.next_least();
         }
+    }
+
+    /// [`Block::scan_least`] when no row is below the old one: the first that equals it ends the
+    /// search, which in a block that was delivered at once is the first of all.
+    fn next_least(&self) -> u64 {
+        let mut least = u64::MAX;
+        for row in self.iter() {
+            least = least.min(row.order());
+            if least == self.least {
+                break;
+            }
+        }
+        least
     }
 
     fn scan_least(&self) -> u64 {

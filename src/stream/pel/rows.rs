@@ -43,6 +43,20 @@ impl Summary for Totals {
     fn plus(self, other: Self) -> Self {
         Totals { count: self.count + other.count, least: self.least.min(other.least) }
     }
+
+    fn replaced(self, old: Self, new: Self) -> Option<Self> {
+        let least = least_replaced(self.least, old.least, new.least)?;
+        Some(Totals { count: self.count - old.count + new.count, least })
+    }
+}
+
+/// The least of many numbers, which was `least`, after one has changed from `old` to `new`; `None`
+/// if it may be any of the others now.
+fn least_replaced(least: u64, old: u64, new: u64) -> Option<u64> {
+    if new <= least {
+        return Some(new);
+    }
+    (old > least).then_some(least)
 }
 
 impl<R: Row> Measure for Arc<Block<R>> {
@@ -116,17 +130,43 @@ impl<R: Row> Rows<R> {
     }
 
     pub(super) fn remove(&mut self, id: EntryId) -> Option<R> {
-        let (key, block) = self.blocks.floor(&id.to_key())?;
-        let (key, place, left) = (copy(key), block.find(id).ok()?, block.len() - 1);
-        if left == 0 {
-            return self.blocks.remove(&key)?.row(place);
+        let mut removed = None;
+        self.remove_each(&[id], |row| removed = Some(row));
+        removed
+    }
+
+    /// Removes the rows of `ids`, which ascend, and tells `each` of them. Ends at the first ID
+    /// that has no row; whether there was none.
+    pub(super) fn remove_each(&mut self, ids: &[EntryId], mut each: impl FnMut(R)) -> bool {
+        let mut rest = ids;
+        while let Some(&id) = rest.first() {
+            let Some((key, block)) = self.blocks.floor(&id.to_key()) else { return false };
+            let (key, len, last) = (copy(key), block.len(), block.last_id());
+            let here = rest.iter().take_while(|id| **id <= last).count();
+            let (ids, others) = rest.split_at(here);
+            let remove =
+                |block: &mut Arc<Block<R>>| Arc::make_mut(block).remove_each(ids, &mut each);
+            let removed = if here < len {
+                self.blocks.update(&key, remove) == Some(here)
+            } else {
+                let ids = ids.iter().copied();
+                if !block.iter().map(|row| row.id()).eq(ids) {
+                    return false;
+                }
+                self.blocks.remove(&key).iter().for_each(|block| block.iter().for_each(&mut each));
+                true
+            };
+            if !removed || here == 0 {
+                return false;
+            }
+            let left = len - here;
+            // Not at each removal: a full neighbour stays full for a while.
+            if (1..ROWS_FEW).contains(&left) && (here > 1 || left.is_multiple_of(8)) {
+                self.join(&key);
+            }
+            rest = others;
         }
-        let row = self.blocks.update(&key, |block| Arc::make_mut(block).remove(place));
-        // Not at each removal: a full neighbour stays full for a while.
-        if left < ROWS_FEW && left.is_multiple_of(8) {
-            self.join(&key);
-        }
-        row
+        true
     }
 
     /// The rows of the given ID and above.

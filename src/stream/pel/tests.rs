@@ -117,6 +117,19 @@ fn the_list_does_what_a_sorted_map_does_and_clones_stay_as_they_were() {
                         assert_eq!(pel.deliver(ids.into_iter(), owner, at), replaced);
                     }
                     7 if step % 100 == 0 => kept = (pel.clone(), model.clone()),
+                    8 => {
+                        let from = random.id(shape);
+                        let skipped = random.below(3);
+                        let rows = model.rows.range(from..).map(|(_, (_, row))| *row);
+                        let rows = rows.filter(|row| skipped == 0 || row.id.seq % 3 != skipped);
+                        let gone: Vec<_> = rows.take(20).collect();
+                        let ids: Vec<_> = gone.iter().map(|row| row.id).collect();
+                        ids.iter().for_each(|id| drop(model.rows.remove(id)));
+                        let mut told = Vec::new();
+                        assert!(pel.remove_each(&ids, |row| told.push(row)));
+                        assert_eq!(told, gone);
+                        assert_eq!(pel.remove_each(&ids, |_| {}), ids.is_empty());
+                    }
                     _ => {
                         let id = random.id(shape);
                         let id = model.rows.range(id..).next().map_or(id, |(id, _)| *id);
@@ -142,7 +155,12 @@ fn the_set_does_what_a_sorted_set_does() {
         let (mut set, mut model) = (IdSet::default(), BTreeSet::new());
         for step in 0..4000 {
             let id = random.id(shape);
-            match random.below(if step < 2500 { 8 } else { 4 }) {
+            match random.below(if step < 2500 { 9 } else { 4 }) {
+                8 => {
+                    let ids: Vec<_> = model.range(id..).take(200).copied().collect();
+                    set.remove_each(&ids);
+                    model.retain(|id| ids.binary_search(id).is_err());
+                }
                 0..=3 => assert_eq!(set.remove(id), model.remove(&id)),
                 4..=6 => assert_eq!(set.insert(id), model.insert(id)),
                 _ => {
