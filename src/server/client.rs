@@ -260,7 +260,8 @@ impl Client {
                 out.ok();
             }
             Name::Asking | Name::Cluster | Name::ReadOnly | Name::ReadWrite => {
-                if around.is_valkey() && row.name == Name::ReadOnly {
+                let is_of_replicas = matches!(row.name, Name::ReadOnly | Name::ReadWrite);
+                if around.is_valkey() && is_of_replicas {
                     out.ok();
                     return Ok(Then::Nothing);
                 }

@@ -15,7 +15,7 @@ use super::socket::Reader;
 use super::waiting::Job;
 use crate::command::table::{self, Flags, Row, Scope};
 use crate::command::{Name, Out, Request};
-use crate::config::Config;
+use crate::config::{CompatProfile, Config};
 use crate::db::admin;
 use crate::db::home::{Home, ShardSet};
 use crate::error::{CommandError, Error};
@@ -458,7 +458,16 @@ impl Connection {
             self.client.shared.kill();
             return Some(Step::Close);
         }
-        self.reject(table::named(request).ok(), error);
+        let row = table::named(request).ok();
+        if self.config.compat_profile == CompatProfile::Valkey
+            && row.is_none()
+            && request.len() == 1
+        {
+            let text = format!("{error}, with args beginning with: ");
+            self.reject(None, &CommandError::composed(text));
+        } else {
+            self.reject(row, error);
+        }
         None
     }
 

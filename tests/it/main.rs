@@ -12,6 +12,7 @@ mod limits;
 mod pubsub;
 mod resp;
 mod restart;
+mod storm;
 mod talk;
 mod wire;
 

@@ -80,16 +80,12 @@ impl Client {
 
     /// Sends commands, one a line, words separated by spaces; `""` is an empty word.
     pub(crate) fn send(&mut self, commands: &str) {
-        let mut bytes = Vec::new();
-        for line in commands.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            write!(bytes, "*{}\r\n", words.len()).unwrap();
-            for word in words {
-                let word = if word == "\"\"" { "" } else { word };
-                write!(bytes, "${}\r\n{word}\r\n", word.len()).unwrap();
-            }
-        }
-        self.send_raw(&bytes);
+        self.send_raw(&requests(commands));
+    }
+
+    /// Sends commands; `None` if the connection is closed.
+    pub(crate) fn try_send(&mut self, commands: &str) -> Option<()> {
+        self.stream.write_all(&requests(commands)).ok()
     }
 
     /// The next frame.
@@ -143,6 +139,19 @@ impl Client {
         let Value::Integer(id) = reply else { panic!("no number: {reply}") };
         id
     }
+}
+
+fn requests(commands: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in commands.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        write!(bytes, "*{}\r\n", words.len()).unwrap();
+        for word in words {
+            let word = if word == "\"\"" { "" } else { word };
+            write!(bytes, "${}\r\n{word}\r\n", word.len()).unwrap();
+        }
+    }
+    bytes
 }
 
 /// Runs a test with one shard and with four.
