@@ -8,6 +8,7 @@
 
 mod blocking;
 mod client;
+mod history;
 mod limits;
 mod pubsub;
 mod resp;
@@ -282,6 +283,17 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends bytes, unless the connection breaks.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
+        self.stream.write_all(bytes).ok()
+    }
+
+    /// As [`Client::tell`], unless the connection breaks.
+    pub(crate) fn try_tell(&mut self, command: &str) -> Option<()> {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        self.try_send(&request(&args))
+    }
+
     /// Sends a command whose arguments are divided by spaces.
     #[track_caller]
     pub(crate) fn tell(&mut self, command: &str) {
@@ -305,8 +317,7 @@ impl Client {
 
     /// As [`Client::ask`], unless the connection breaks.
     pub(crate) fn try_ask(&mut self, command: &str) -> Option<String> {
-        let args: Vec<&str> = command.split_whitespace().collect();
-        self.stream.write_all(&request(&args)).ok()?;
+        self.try_tell(command)?;
         self.try_value().ok().map(|value| value.to_string())
     }
 
