@@ -74,6 +74,8 @@ pub struct Home {
     /// Whether the end of the turn is on its way.
     ending: Cell<bool>,
     end_wanted: Notify,
+    /// How many turns have ended.
+    turns: Cell<u64>,
     commands: Cell<u32>,
     outlets: RefCell<Vec<Rc<dyn Outlet>>>,
     held: RefCell<Vec<Rc<dyn Outlet>>>,
@@ -123,6 +125,7 @@ impl Home {
             now: Cell::new(None),
             ending: Cell::new(false),
             end_wanted: Notify::new(),
+            turns: Cell::new(0),
             commands: Cell::new(0),
             outlets: RefCell::default(),
             held: RefCell::default(),
@@ -198,6 +201,11 @@ impl Home {
         self.commands.get() >= COMMANDS_MAX
     }
 
+    /// Which turn this is.
+    pub fn turn(&self) -> u64 {
+        self.turns.get()
+    }
+
     /// Tells `outlet` when the turn ends.
     pub fn at_turn_end(&self, outlet: Rc<dyn Outlet>) {
         self.outlets.borrow_mut().push(outlet);
@@ -228,6 +236,7 @@ impl Home {
     fn finish_turn(&self, all: bool) {
         self.now.set(None);
         self.ending.set(false);
+        self.turns.set(self.turns.get() + 1);
         self.commands.set(0);
         let mut position = Ok(Position::default());
         if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {

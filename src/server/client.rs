@@ -33,7 +33,7 @@ pub(super) enum Then {
     Close,
     /// Run the transaction.
     Exec,
-    /// Watch these keys.
+    /// Watch these keys, then answer.
     Watch(Vec<Box<[u8]>>),
     /// Watch no keys any more.
     Unwatch,
@@ -315,7 +315,6 @@ impl Client {
                 if self.queue.is_some() {
                     return Err(CommandError::Fixed("ERR WATCH inside MULTI is not allowed"));
                 }
-                out.ok();
                 return Ok(Then::Watch(request.from(1).map(Box::from).collect()));
             }
             Name::Unwatch => {

@@ -21,6 +21,7 @@ use crate::db::home::{Home, ShardSet};
 use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
+use crate::shard::Turn;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -62,6 +63,8 @@ pub(super) struct Connection {
     dispatched: u64,
     /// The one that was begun last.
     last: Option<&'static Row>,
+    /// The turn of this thread in which it last ran a command that may change something.
+    wrote_in: Option<u64>,
 }
 
 /// How processing ended.
@@ -105,6 +108,7 @@ impl Connection {
             meter,
             dispatched: 0,
             last: None,
+            wrote_in: None,
         }
     }
 
@@ -628,6 +632,9 @@ impl Connection {
             self.reject(Some(row), &error);
             return Done { ran: false, step: None };
         }
+        if row.flags.has(Flags::WRITE) {
+            self.wrote_in = Some(self.home.turn());
+        }
         let caller = self.caller(false);
         let home = self.home.clone();
         let called = self.reply(|out| {
@@ -650,6 +657,25 @@ impl Connection {
             self.refresh_config();
         }
         Done { ran: true, step }
+    }
+
+    /// Runs `work` with these shards in hand. What the connection changed in this thread's turn is
+    /// logged before it goes on elsewhere: its changes stand in the log in their order, and a
+    /// crash leaves none of them without those before.
+    pub(super) async fn visit<R: Send + 'static>(
+        &mut self,
+        set: &ShardSet,
+        work: impl FnOnce(&mut Turn<'_, '_>) -> R + Send + 'static,
+    ) -> Result<(R, Position), Error> {
+        let stays = *set == ShardSet::One(self.home.index());
+        if !stays && self.wrote_in == Some(self.home.turn()) {
+            self.home.end_turn();
+        }
+        let done = self.home.visit(set, work).await?;
+        if stays {
+            self.wrote_in = Some(self.home.turn());
+        }
+        Ok(done)
     }
 
     /// SHUTDOWN: the connection closes without a reply.

@@ -54,6 +54,9 @@ impl Connection {
             self.home.visit(&set, watch).await?;
         }
         self.client.show();
+        // Only now: whoever hears of it may change a key at once.
+        self.reply(|out| out.ok());
+        self.output.announce(crate::persist::Position::default());
         Ok(())
     }
 
@@ -115,7 +118,7 @@ impl Connection {
             }
             Some(run_steps(&core, turn, steps))
         };
-        let (done, position) = self.home.visit(&set, work).await?;
+        let (done, position) = self.visit(&set, work).await?;
         for then in afterwards {
             match then {
                 Then::Pause(paused, ms) => self.pause(paused, ms).await?,

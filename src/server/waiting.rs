@@ -80,7 +80,7 @@ impl Connection {
             turn.serve();
             (reply, called, began.elapsed(), queued)
         };
-        let ((reply, called, took, queued), position) = self.home.visit(&set, work).await?;
+        let ((reply, called, took, queued), position) = self.visit(&set, work).await?;
         self.meter.note(&self.config, row, 1, took, Some(&queued.request.request()));
         match called {
             Called::Replied(code) => {

@@ -483,3 +483,30 @@ fn a_failed_wait_counts_once_as_a_failed_call() {
         assert!(client.ask("INFO errorstats").contains("errorstat_NOGROUP:count=1\r\n"));
     });
 }
+
+#[test]
+fn client_unblock_and_client_kill_end_a_wait() {
+    with_group(|server, client| {
+        for (how, reply) in [
+            ("", "nil"),
+            ("TIMEOUT", "nil"),
+            ("ERROR", "-UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        ] {
+            let mut waiter = server.connect();
+            let id = waiter.ask("CLIENT ID");
+            waiter.tell("XREADGROUP GROUP g a BLOCK 0 STREAMS s >");
+            server.wait_blocked(1);
+            assert_eq!(client.ask(&format!("CLIENT UNBLOCK {} {how}", &id[1..])), ":1");
+            assert_eq!(waiter.reply(), reply);
+            assert_eq!(client.ask(&format!("CLIENT UNBLOCK {} {how}", &id[1..])), ":0");
+        }
+        let mut waiter = server.connect();
+        let id = waiter.ask("CLIENT ID");
+        waiter.tell("XREADGROUP GROUP g a BLOCK 0 STREAMS s >");
+        server.wait_blocked(1);
+        assert_eq!(client.ask(&format!("CLIENT KILL ID {}", &id[1..])), ":1");
+        assert!(waiter.is_closed());
+        client.ask("XADD s 1-1 a b");
+        assert_eq!(client.ask("XREADGROUP GROUP g b STREAMS s >"), "[[s [[1-1 [a b]]]]]");
+    });
+}

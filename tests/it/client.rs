@@ -217,6 +217,19 @@ fn replies_can_be_switched_off() {
 }
 
 #[test]
+fn a_watch_holds_from_its_reply_on() {
+    with_shards(&[], |server| {
+        let (mut client, mut other) = (server.connect(), server.connect());
+        for round in 0..200 {
+            let key = format!("key:{}", round % 8);
+            client.check(&format!("WATCH other {key} => +OK"));
+            other.check(&format!("SET {key} {round} => +OK"));
+            client.check("MULTI => +OK\n PING => +QUEUED\n EXEC => null-array");
+        }
+    });
+}
+
+#[test]
 fn transactions() {
     with_shards(&[], |server| {
         let mut client = server.connect();

@@ -167,10 +167,11 @@ fn consume(client: &mut Client, me: usize, consumed: &mut Consumed, rng: &mut Rn
             client.try_tell(&format!(
                 "XREADGROUP GROUP g c{me} COUNT {count} BLOCK 10 STREAMS {name} {id}"
             ))?;
-            match client.try_value().ok()? {
-                Value::Nil => continue,
-                streams => Value::Array(streams.array()[0].array()[1..].to_vec()),
+            let streams = client.try_value().ok()?;
+            if streams == Value::Nil {
+                continue;
             }
+            Value::Array(streams.array()[0].array()[1..].to_vec())
         };
         let ids: Vec<Id> =
             reply.array()[0].array().iter().map(|entry| id(&entry.array()[0].text())).collect();
