@@ -186,27 +186,55 @@ impl<'a> Out<'a> {
 
     /// An entry: its ID, then a flat array of its fields and values, in either protocol.
     pub fn entry(&mut self, entry: &EntryRef<'_>) {
-        self.array(2);
-        self.entry_parts(entry);
+        self.entry_parts(b'2', entry);
     }
 
     /// An entry as XREADGROUP CLAIM hands it out: how long it was idle and how often it had been
     /// delivered follow the fields.
     pub fn delivery(&mut self, entry: &EntryRef<'_>, idle_ms: u64, count: u64) {
-        self.array(4);
-        self.entry_parts(entry);
+        self.entry_parts(b'4', entry);
         self.unsigned(idle_ms);
         self.unsigned(count);
     }
 
-    /// The ID and the fields of an entry.
-    fn entry_parts(&mut self, entry: &EntryRef<'_>) {
-        self.id(entry.id);
-        self.array(2 * entry.fields.pairs());
-        for (field, value) in &entry.fields {
-            self.bulk(field);
-            self.bulk(value);
+    /// The head of an array of so many elements (a digit), and the first two: the ID and the
+    /// fields of an entry. Streams are read for these, so they are written in few pieces.
+    fn entry_parts(&mut self, elements: u8, entry: &EntryRef<'_>) {
+        /// The head of the array, of the ID, the ID, the head of the fields.
+        const BYTES_MAX: usize = 4 + 5 + ID_TEXT_MAX + 2 + 1 + 20;
+        let mut head = [0; BYTES_MAX];
+        let at = write_u64_before(&mut head, BYTES_MAX, 2 * entry.fields.pairs() as u64);
+        let end = put_before(&mut head, at, b"\r\n*");
+        let at = entry.id.write_before(&mut head, end);
+        let (tens, ones) = two_digits(end - at);
+        let mut at = put_before(&mut head, at, &[ones, b'\r', b'\n']);
+        if tens != b'0' {
+            at = put_before(&mut head, at, &[tens]);
         }
+        let at = put_before(&mut head, at, &[b'*', elements, b'\r', b'\n', b'$']);
+        self.buffer.extend_from_slice(&head[at..]);
+        entry.fields.iter().for_each(|(field, value)| {
+            self.next_bulk(field);
+            self.next_bulk(value);
+        });
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    /// The end of the line before, and a bulk string without the end of its own.
+    #[inline]
+    fn next_bulk(&mut self, bytes: &[u8]) {
+        if let Some(head) = BULK_HEADS.get(bytes.len()) {
+            // A copy of a fixed size is one instruction; what is too much is taken back.
+            let len = self.buffer.len() + BULK_HEAD_BYTES
+                - usize::from(bytes.len() < 10)
+                - usize::from(bytes.len() < 100);
+            self.buffer.extend_from_slice(head);
+            self.buffer.truncate(len);
+        } else {
+            self.buffer.extend_from_slice(b"\r\n");
+            self.header(b'$', bytes.len());
+        }
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// Begins an array of about `expected` elements at most.
@@ -279,6 +307,43 @@ impl<'a> Out<'a> {
     }
 }
 
+/// The bytes of `\r\n$999\r\n`.
+const BULK_HEAD_BYTES: usize = 8;
+
+/// The end of a line and the head of a bulk string, for each length below 1000; filled up.
+static BULK_HEADS: [[u8; BULK_HEAD_BYTES]; 1000] = bulk_heads();
+
+const fn bulk_heads() -> [[u8; BULK_HEAD_BYTES]; 1000] {
+    let mut heads = [*b"\r\n$000\r\n"; 1000];
+    let mut len = 0;
+    while len < 1000 {
+        let (tens, ones) = two_digits(len % 100);
+        let (hundreds, _) = two_digits(len / 100 * 10);
+        heads[len] = if len < 10 {
+            [b'\r', b'\n', b'$', ones, b'\r', b'\n', 0, 0]
+        } else if len < 100 {
+            [b'\r', b'\n', b'$', tens, ones, b'\r', b'\n', 0]
+        } else {
+            [b'\r', b'\n', b'$', hundreds, tens, ones, b'\r', b'\n']
+        };
+        len += 1;
+    }
+    heads
+}
+
+/// Copies `bytes` so that they end before `end`; returns where they begin.
+#[inline]
+fn put_before<const N: usize>(buffer: &mut [u8], end: usize, bytes: &[u8; N]) -> usize {
+    buffer[end - N..end].copy_from_slice(bytes);
+    end - N
+}
+
+/// The digits of a number below 100.
+const fn two_digits(value: usize) -> (u8, u8) {
+    let [value, ..] = value.to_le_bytes();
+    (b'0' + value / 10, b'0' + value % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +389,27 @@ mod tests {
                 out.end_array(deferred, n);
             });
             assert_eq!(text, format!("*{n}\r\n{}", ":1\r\n".repeat(n)));
+        }
+    }
+
+    #[test]
+    fn an_entry_is_its_id_and_its_strings_whatever_their_lengths() {
+        for (id, pairs) in [("0-1", 1), ("1700000000000-0", 60), ("18446744073709551615-7", 2)] {
+            let lens = [0, 1, 9, 10, 99, 100, 999, 1000, 1001, 70_000];
+            let strings: Vec<_> =
+                (0..2 * pairs).map(|n| vec![b'x'; lens[n % lens.len()]]).collect();
+            let slices: Vec<_> = strings.iter().map(|string| &string[..]).collect();
+            let fields = crate::stream::Fields::Slices(&slices);
+            let entry = EntryRef { id: id.parse().unwrap(), fields };
+            let expected = |out: &mut Out<'_>| {
+                out.id(entry.id);
+                out.array(2 * pairs);
+                slices.iter().for_each(|string| out.bulk(string));
+            };
+            let one = written(Protocol::Resp2, |out| out.entry(&entry));
+            assert_eq!(one, format!("*2\r\n{}", written(Protocol::Resp2, expected)));
+            let two = written(Protocol::Resp2, |out| out.delivery(&entry, 5, 6));
+            assert_eq!(two, format!("*4\r\n{}:5\r\n:6\r\n", written(Protocol::Resp2, expected)));
         }
     }
 

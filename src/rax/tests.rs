@@ -25,8 +25,11 @@ impl Summary for CountAndLeast {
     }
 
     fn replaced(self, old: Self, new: Self) -> Option<Self> {
-        let least = (new.least <= self.least).then_some(new.least);
-        let least = least.or((old.least > self.least).then_some(self.least))?;
+        let least = match (old.least, new.least) {
+            (_, new) if new <= self.least => new,
+            (old, _) if old > self.least => self.least,
+            _ => return None,
+        };
         Some(CountAndLeast { count: self.count - old.count + new.count, least })
     }
 }

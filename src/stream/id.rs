@@ -106,11 +106,16 @@ impl EntryId {
 
     /// Writes the text into `buffer` and returns it.
     pub fn write_text(self, buffer: &mut [u8; ID_TEXT_MAX]) -> &[u8] {
-        let mut at = write_u64_before(buffer, ID_TEXT_MAX, self.seq);
-        at -= 1;
-        buffer[at] = b'-';
-        at = write_u64_before(buffer, at, self.ms);
+        let at = self.write_before(buffer, ID_TEXT_MAX);
         &buffer[at..]
+    }
+
+    /// Writes the text so that it ends before `end`; returns where it begins. `buffer` has room
+    /// for [`ID_TEXT_MAX`] bytes before `end`.
+    pub fn write_before(self, buffer: &mut [u8], end: usize) -> usize {
+        let at = write_u64_before(buffer, end, self.seq) - 1;
+        buffer[at] = b'-';
+        write_u64_before(buffer, at, self.ms)
     }
 }
 
@@ -150,7 +155,19 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 pub fn write_u64_before(buffer: &mut [u8], end: usize, mut value: u64) -> usize {
     const PAIRS: [u8; 200] = digit_pairs();
     let mut at = end;
-    while value >= 100 {
+    // Four digits at once: each division waits for the one before.
+    while value >= 10_000 {
+        let (high, low) = (pair_index(value % 10_000 / 100), pair_index(value % 100));
+        value /= 10_000;
+        at -= 4;
+        buffer[at..at + 4].copy_from_slice(&[
+            PAIRS[high],
+            PAIRS[high + 1],
+            PAIRS[low],
+            PAIRS[low + 1],
+        ]);
+    }
+    if value >= 100 {
         let pair = pair_index(value % 100);
         value /= 100;
         at -= 2;

@@ -352,10 +352,11 @@ impl Stream {
                         &found
                     }
                 };
+                let ids = if pending { ids } else { &[] };
                 self.change_group(group, |group| {
                     group.last_delivered_id = last;
                     group.entries_read = entries_read;
-                    group.deliver(consumer, pending.then_some(ids).unwrap_or_default(), at)
+                    group.deliver(consumer, ids, at)
                 })?;
             }
             Effect::Add { .. }

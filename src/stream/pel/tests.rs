@@ -124,7 +124,7 @@ fn the_list_does_what_a_sorted_map_does_and_clones_stay_as_they_were() {
                         let rows = rows.filter(|row| skipped == 0 || row.id.seq % 3 != skipped);
                         let gone: Vec<_> = rows.take(20).collect();
                         let ids: Vec<_> = gone.iter().map(|row| row.id).collect();
-                        ids.iter().for_each(|id| drop(model.rows.remove(id)));
+                        model.rows.retain(|id, _| ids.binary_search(id).is_err());
                         let mut told = Vec::new();
                         assert!(pel.remove_each(&ids, |row| told.push(row)));
                         assert_eq!(told, gone);
