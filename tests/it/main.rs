@@ -13,6 +13,7 @@ mod limits;
 mod pubsub;
 mod resp;
 mod restart;
+mod scale;
 mod storm;
 mod talk;
 mod wire;
@@ -83,11 +84,14 @@ impl Place {
         }
     }
 
-    /// Starts a server; how it ended if it did so instead of answering.
+    /// Starts a server; how it ended if it did so instead of answering. `MILLSTREAM_BIN` names
+    /// another program than the one that was built with the tests.
     pub(crate) fn try_start(&self, args: &[&str]) -> Result<Server, ExitStatus> {
         let log = fs::File::options().create(true).append(true).open(self.0.path().join("log"));
         let log = log.unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        let built = env!("CARGO_BIN_EXE_millstream");
+        let program = std::env::var("MILLSTREAM_BIN").unwrap_or_else(|_| built.to_owned());
+        let mut process = Command::new(program)
             .args(["--port", "0", "--enable-debug-command", "yes", "--unixsocket"])
             .arg(self.socket())
             .arg("--dir")
@@ -162,6 +166,13 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// How much memory it has, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Waits until as many clients are blocked.
@@ -275,6 +286,11 @@ impl Client {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         Ok(Client { stream, read: Vec::new(), used: 0 })
+    }
+
+    /// A second hand on the same connection, to write while the first reads.
+    pub(crate) fn writing_half(&self) -> Client {
+        Client { stream: self.stream.try_clone().unwrap(), read: Vec::new(), used: 0 }
     }
 
     /// Sends bytes.

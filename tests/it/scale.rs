@@ -1,0 +1,381 @@
+//! Much of everything: pending entries, groups, consumers, streams, clients, waiters, arguments.
+//!
+//! By default the numbers are small and only the replies are checked. With `MILLSTREAM_SCALE=1`
+//! they are the large ones, and what was measured is printed: the time of each command, and the
+//! longest that another client's PING took meanwhile. `tests/scale/run.sh` does that.
+
+use crate::{Client, Server, Value, request};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Requests that are under way at once while something is filled.
+const DEPTH: usize = 500;
+
+fn is_large() -> bool {
+    std::env::var_os("MILLSTREAM_SCALE").is_some()
+}
+
+fn many(small: usize, large: usize) -> usize {
+    if is_large() { large } else { small }
+}
+
+fn print(line: &str) {
+    if is_large() {
+        writeln!(std::io::stdout(), "{line}").unwrap();
+    }
+}
+
+/// Runs a command, prints how long it took, and returns the reply.
+#[track_caller]
+fn timed(client: &mut Client, command: &str) -> Value {
+    let began = Instant::now();
+    client.tell(command);
+    let reply = client.value();
+    let took = began.elapsed();
+    print(&format!("{:>12.3} ms  {command}", took.as_secs_f64() * 1000.0));
+    assert!(!matches!(reply, Value::Error(_)), "{command}: {reply}");
+    reply
+}
+
+/// Sends `count` commands, many at a time, and looks at each reply.
+#[track_caller]
+fn fill(
+    client: &mut Client,
+    count: usize,
+    command: impl Fn(usize) -> Vec<String>,
+    check: impl Fn(usize, &Value),
+) {
+    for first in (0..count).step_by(DEPTH) {
+        let these = first..(first + DEPTH).min(count);
+        let bytes: Vec<u8> = these.clone().flat_map(|n| request(&command(n))).collect();
+        client.send(&bytes);
+        for n in these {
+            check(n, &client.value());
+        }
+    }
+}
+
+fn words(command: &str) -> Vec<String> {
+    command.split(' ').map(str::to_owned).collect()
+}
+
+/// Runs `work` while another client sends PING after PING; prints the longest and the 99th
+/// percentile.
+fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
+    let mut pinger = server.connect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pings = scope.spawn(|| {
+            let mut took: Vec<Duration> = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                assert_eq!(pinger.ask("PING"), "+PONG");
+                took.push(began.elapsed());
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            took.sort_unstable();
+            took
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        let took = pings.join().unwrap();
+        let ms = |at: usize| took.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0);
+        print(&format!(
+            "             PING beside {what}: p99 {:.3} ms, longest {:.3} ms of {}",
+            ms(took.len() * 99 / 100),
+            ms(took.len().saturating_sub(1)),
+            took.len()
+        ));
+    });
+}
+
+fn add_entries(client: &mut Client, key: &str, count: usize) {
+    let add = |n: usize| words(&format!("XADD {key} {}-0 field value:{n:016}", n + 1));
+    fill(client, count, add, |n, reply| assert_eq!(reply.text(), format!("{}-0", n + 1)));
+}
+
+/// A stream whose group has handed out everything to ten consumers.
+fn hand_out(client: &mut Client, key: &str, count: usize) {
+    add_entries(client, key, count);
+    client.ask(&format!("XGROUP CREATE {key} g 0"));
+    for n in 0..count.div_ceil(1000) {
+        let read = format!("XREADGROUP GROUP g c{} COUNT 1000 STREAMS {key} >", n % 10);
+        assert!(client.call(&words(&read)).array()[0].array()[1].array().len() <= 1000);
+    }
+}
+
+#[test]
+fn many_pending_entries() {
+    let count = many(5_000, 1_000_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    hand_out(&mut client, "s", count);
+    print(&format!("{count} pending entries in one group"));
+    let middle = count / 2;
+    beside_pings(&server, "commands on it", || {
+        assert_eq!(timed(&mut client, &format!("XACK s g {middle}-0")).to_string(), ":1");
+        let reply = timed(&mut client, &format!("XCLAIM s g other 0 {}-0 JUSTID", middle + 1));
+        assert_eq!(reply.to_string(), format!("[{}-0]", middle + 1));
+        let reply = timed(&mut client, "XAUTOCLAIM s g other 86400000 - COUNT 1000");
+        assert_eq!(reply.array()[1].array().len(), 0);
+        let reply = timed(&mut client, &format!("XAUTOCLAIM s g other 0 {middle}-0 COUNT 100"));
+        assert_eq!(reply.array()[1].array().len(), 100);
+        let reply = timed(&mut client, "XPENDING s g");
+        assert_eq!(reply.array()[0].to_string(), format!(":{}", count - 1));
+        let reply = timed(&mut client, "XPENDING s g IDLE 86400000 - + 1000");
+        assert_eq!(reply.array().len(), 0);
+        let reply = timed(&mut client, &format!("XPENDING s g {middle}-0 + 10 c3"));
+        assert!(reply.array().len() <= 10);
+        let reply = timed(&mut client, "XREADGROUP GROUP g other COUNT 10 CLAIM 0 STREAMS s >");
+        assert_eq!(reply.array()[0].array()[1].array().len(), 10);
+        let reply = timed(&mut client, &format!("XNACK s g FAIL IDS 1 {}-0", middle + 1));
+        assert_eq!(reply.to_string(), ":1");
+        let reply = timed(&mut client, "XREADGROUP GROUP g c1 COUNT 10 STREAMS s 0");
+        assert_eq!(reply.array()[0].array()[1].array().len(), 10);
+        timed(&mut client, "XINFO STREAM s");
+        timed(&mut client, "XINFO GROUPS s");
+        timed(&mut client, "XINFO CONSUMERS s g");
+        timed(&mut client, "XINFO STREAM s FULL COUNT 10");
+        timed(&mut client, "XGROUP DELCONSUMER s g c1");
+        timed(&mut client, "XGROUP DESTROY s g");
+    });
+    hand_out(&mut client, "t", count);
+    beside_pings(&server, "FLUSHALL", || {
+        assert_eq!(timed(&mut client, "FLUSHALL").to_string(), "+OK")
+    });
+}
+
+#[test]
+fn many_groups() {
+    let count = many(2_000, 100_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    add_entries(&mut client, "s", 100);
+    let create = |n| words(&format!("XGROUP CREATE s group:{n} 0"));
+    fill(&mut client, count, create, |_, reply| assert_eq!(reply.to_string(), "+OK"));
+    print(&format!("{count} groups of one stream"));
+    beside_pings(&server, "commands on it", || {
+        timed(&mut client, "XADD s 1000-0 a b");
+        let reply = timed(&mut client, "XREADGROUP GROUP group:77 c COUNT 1 STREAMS s >");
+        assert_eq!(reply.to_string(), "[[s [[1-0 [field value:0000000000000000]]]]]");
+        assert_eq!(timed(&mut client, "XACK s group:77 1-0").to_string(), ":1");
+        timed(&mut client, "XREADGROUP GROUP group:77 c COUNT 1 STREAMS s >");
+        assert_eq!(timed(&mut client, "XDELEX s ACKED IDS 1 2-0").to_string(), "[:2]");
+        assert_eq!(timed(&mut client, "XDELEX s DELREF IDS 1 2-0").to_string(), "[:1]");
+        timed(&mut client, "XTRIM s ACKED MAXLEN = 50");
+        timed(&mut client, "XTRIM s DELREF MAXLEN = 50");
+        timed(&mut client, "XINFO STREAM s");
+        assert_eq!(timed(&mut client, "XGROUP DESTROY s group:500").to_string(), ":1");
+    });
+    beside_pings(&server, "XINFO GROUPS, which lists them all", || {
+        assert_eq!(timed(&mut client, "XINFO GROUPS s").array().len(), count - 1);
+    });
+    beside_pings(&server, "DEL", || drop(timed(&mut client, "DEL s")));
+}
+
+#[test]
+fn many_consumers() {
+    let count = many(2_000, 100_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("XGROUP CREATE s g $ MKSTREAM");
+    add_entries(&mut client, "s", count);
+    let read = |n| words(&format!("XREADGROUP GROUP g consumer:{n} COUNT 1 STREAMS s >"));
+    fill(&mut client, count, read, |n, reply| {
+        assert!(reply.to_string().starts_with(&format!("[[s [[{}-0 ", n + 1)), "{reply}");
+    });
+    print(&format!("{count} consumers of one group, each with a pending entry"));
+    beside_pings(&server, "commands on it", || {
+        timed(&mut client, "XADD s 9999999-0 a b");
+        timed(&mut client, "XREADGROUP GROUP g consumer:5 COUNT 1 STREAMS s >");
+        assert_eq!(timed(&mut client, "XACK s g 700-0").to_string(), ":1");
+        timed(&mut client, "XCLAIM s g consumer:9 0 701-0 JUSTID");
+        timed(&mut client, "XPENDING s g - + 10 consumer:9");
+        timed(&mut client, "XAUTOCLAIM s g consumer:9 86400000 - COUNT 100");
+        timed(&mut client, "XINFO GROUPS s");
+        assert_eq!(timed(&mut client, "XGROUP DELCONSUMER s g consumer:9").to_string(), ":2");
+    });
+    beside_pings(&server, "lists of them all", || {
+        assert_eq!(timed(&mut client, "XINFO CONSUMERS s g").array().len(), count - 1);
+        timed(&mut client, "XPENDING s g");
+    });
+    beside_pings(&server, "XGROUP DESTROY", || drop(timed(&mut client, "XGROUP DESTROY s g")));
+}
+
+#[test]
+fn many_streams() {
+    let count = many(5_000, 100_000);
+    let server = Server::start(&["--shards", "2"]);
+    let mut client = server.connect();
+    let before = server.resident_bytes();
+    let add = |n| words(&format!("XADD stream:{n:012} 1-1 field value"));
+    fill(&mut client, count, add, |_, reply| assert_eq!(reply.text(), "1-1"));
+    let each = (server.resident_bytes() - before) / count as u64;
+    print(&format!("{count} streams of one entry: {each} bytes each"));
+    beside_pings(&server, "commands on them", || {
+        timed(&mut client, "XADD stream:000000000777 * a b");
+        timed(&mut client, "SCAN 0 COUNT 1000");
+        timed(&mut client, "RANDOMKEY");
+        assert_eq!(timed(&mut client, "DBSIZE").to_string(), format!(":{count}"));
+    });
+    beside_pings(&server, "KEYS", || drop(timed(&mut client, "KEYS stream:00000000077*")));
+    beside_pings(&server, "FLUSHALL", || drop(timed(&mut client, "FLUSHALL")));
+    assert_eq!(client.ask("DBSIZE"), ":0");
+}
+
+#[test]
+fn much_is_removed_at_once() {
+    let count = many(20_000, 5_000_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    add_entries(&mut client, "trimmed", count);
+    add_entries(&mut client, "deleted", count);
+    print(&format!("{count} entries removed"));
+    beside_pings(&server, "XTRIM by half", || {
+        let reply = timed(&mut client, &format!("XTRIM trimmed MAXLEN {}", count / 2));
+        assert_eq!(reply.to_string(), format!(":{}", count - count / 2));
+    });
+    beside_pings(&server, "XTRIM of all", || drop(timed(&mut client, "XTRIM trimmed MAXLEN 0")));
+    beside_pings(&server, "DEL", || drop(timed(&mut client, "DEL deleted")));
+    assert_eq!(client.ask("XLEN trimmed"), ":0");
+}
+
+#[test]
+fn many_idle_clients() {
+    let count = many(200, 9_000);
+    let server = Server::start(&["--maxclients", &(count + 2).to_string()]);
+    let mut client = server.connect();
+    let before = server.resident_bytes();
+    beside_pings(&server, "nothing", || std::thread::sleep(Duration::from_millis(50)));
+    let mut idle: Vec<Client> = (0..count).map(|_| server.connect()).collect();
+    idle.iter_mut().for_each(|idle| assert_eq!(idle.ask("PING"), "+PONG"));
+    let each = server.resident_bytes().saturating_sub(before) / count as u64;
+    print(&format!("{count} idle clients: {each} bytes each"));
+    beside_pings(&server, "them", || std::thread::sleep(Duration::from_millis(50)));
+    // One place was the pinging client's; it is taken, and then there is none.
+    let mut last = server.connect();
+    crate::wait_until("the pinging client has left", || {
+        if last.try_ask("PING").is_some_and(|reply| reply == "+PONG") {
+            return true;
+        }
+        last = server.connect();
+        false
+    });
+    for _ in 0..many(20, 1_000) {
+        let reply = server.connect().try_value().map(|value| value.to_string());
+        assert_eq!(reply.unwrap(), "-ERR max number of clients reached");
+    }
+    idle.iter_mut().for_each(|idle| assert_eq!(idle.ask("PING"), "+PONG"));
+    assert_eq!(client.ask("PING"), "+PONG");
+    drop(idle);
+    crate::wait_until("there is room again", || {
+        server.connect().try_ask("PING").is_some_and(|reply| reply == "+PONG")
+    });
+}
+
+#[test]
+fn many_clients_wait_on_one_key() {
+    let count = many(200, 9_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("XGROUP CREATE s g $ MKSTREAM");
+    let before = server.resident_bytes();
+    let mut readers: Vec<Client> = Vec::new();
+    for n in 0..count {
+        let mut reader = server.connect();
+        reader.tell(&format!("XREADGROUP GROUP g c{n} COUNT 1 BLOCK 0 STREAMS s >"));
+        // Their order is that of their arrival, which is known once each has been blocked.
+        if n % 50 == 0 || !is_large() {
+            server.wait_blocked(n + 1);
+        }
+        readers.push(reader);
+    }
+    server.wait_blocked(count);
+    let each = server.resident_bytes().saturating_sub(before) / count as u64;
+    print(&format!("{count} clients wait for one group: {each} bytes each"));
+    beside_pings(&server, "the first XADD", || {
+        timed(&mut client, "XADD s 1-0 a b");
+        assert_eq!(readers[0].reply(), "[[s [[1-0 [a b]]]]]");
+    });
+    let began = Instant::now();
+    let add = |n| words(&format!("XADD s {}-0 a b", n + 2));
+    fill(&mut client, count - 1, add, |n, reply| assert_eq!(reply.text(), format!("{}-0", n + 2)));
+    let served: Vec<String> = readers.iter_mut().skip(1).map(Client::reply).collect();
+    print(&format!("{:>12.3} ms  all others served", began.elapsed().as_secs_f64() * 1000.0));
+    if is_large() {
+        let mut ids: Vec<String> = (2..=count).map(|n| format!("[[s [[{n}-0 [a b]]]]]")).collect();
+        let mut served = served;
+        (ids.sort(), served.sort());
+        assert!(ids == served);
+    } else {
+        for (n, served) in (2..).zip(&served) {
+            assert_eq!(*served, format!("[[s [[{n}-0 [a b]]]]]"));
+        }
+    }
+    for reader in &mut readers {
+        reader.tell("XREAD BLOCK 0 STREAMS s $");
+    }
+    server.wait_blocked(count);
+    print(&format!("{count} clients wait without a group"));
+    beside_pings(&server, "one XADD", || {
+        let began = Instant::now();
+        timed(&mut client, "XADD s 10000000-0 a b");
+        for reader in &mut readers {
+            assert_eq!(reader.reply(), "[[s [[10000000-0 [a b]]]]]");
+        }
+        print(&format!("{:>12.3} ms  all served", began.elapsed().as_secs_f64() * 1000.0));
+    });
+}
+
+#[test]
+fn a_burst_of_requests_before_the_first_reply_is_read() {
+    let count = many(20_000, 1_000_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let bytes: Vec<u8> =
+        (1..=count).flat_map(|n| request(&["XADD", "s", &format!("{n}-0"), "f", "v"])).collect();
+    let mut writer = client.writing_half();
+    std::thread::scope(|scope| {
+        // Replies fill the socket, and the server stops reading: someone else must write.
+        scope.spawn(move || writer.send(&bytes));
+        for n in 1..=count {
+            assert_eq!(client.value().text(), format!("{n}-0"));
+        }
+    });
+    print(&format!("{count} requests in one burst: {} bytes resident", server.resident_bytes()));
+}
+
+#[test]
+fn commands_with_many_and_with_large_arguments() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let pairs = many(20_000, 500_000);
+    let mut args = words("XADD s 1-0");
+    (0..pairs).for_each(|n| args.extend([format!("f{n}"), format!("v{n}")]));
+    client.send(&request(&args));
+    assert_eq!(client.reply(), "1-0");
+    let reply = client.call(&words("XRANGE s - +"));
+    assert!(
+        reply.array()[0].array()[1].array().iter().map(Value::text).eq(args[3..].iter().cloned())
+    );
+    let mut args = words("XDEL s");
+    args.extend((2..pairs).map(|n| format!("{n}-0")));
+    client.send(&request(&args));
+    assert_eq!(client.reply(), ":0");
+    let mut args = words("DEL");
+    args.extend((2..pairs).map(|n| format!("key:{n}")));
+    client.send(&request(&args));
+    assert_eq!(client.reply(), ":0");
+    let large = vec![b'x'; many(1 << 20, 256 << 20)];
+    let args: [&[u8]; 5] = [b"XADD", b"large", b"1-0", b"field", &large];
+    assert_eq!(client.call(&args).to_string(), "1-0");
+    let reply = client.call(&words("XREVRANGE large + -"));
+    assert!(reply.array()[0].array()[1].array()[1] == Value::Bulk(large));
+    print(&format!("large arguments: {} bytes resident", server.resident_bytes()));
+    // An inline line that does not end.
+    let mut client = server.connect();
+    client.send(&vec![b'x'; 70_000]);
+    assert_eq!(client.reply(), "-ERR Protocol error: too big inline request");
+    assert!(client.is_closed());
+}
