@@ -6,11 +6,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use millstream::config::{self, Config, Invocation, LogLevel};
 use millstream::db::Db;
 use millstream::error::{Error, StorageError};
+use millstream::persist::Directory;
+use millstream::persist::disk::{Disk, OsDisk};
 use millstream::server::Server;
+use millstream::shard::check;
 use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,6 +26,14 @@ fn main() -> ExitCode {
             Err(error) => {
                 tracing::error!("{error}");
                 // The log may be a file, or not yet be there.
+                let _ = writeln!(std::io::stderr(), "{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Invocation::Check { directory, salvage }) => match check(directory, salvage) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
                 let _ = writeln!(std::io::stderr(), "{error}");
                 ExitCode::FAILURE
             }
@@ -41,6 +53,34 @@ fn print(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Says what each file of a data directory holds, and saves what can be saved. Returns whether all
+/// is good.
+fn check(directory: PathBuf, salvage: Option<PathBuf>) -> Result<bool, StorageError> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let directory = Directory::look_at(directory, disk.clone());
+    let report = check::check(&directory)?;
+    for file in &report.files {
+        let (word, text) = match &file.verdict {
+            Ok(text) => ("ok", text),
+            Err(text) => ("BAD", text),
+        };
+        print(&format!("{word:4} {}: {text}", file.file));
+    }
+    match &report.start {
+        Ok(text) => print(&format!("A start succeeds: {text}")),
+        Err(text) => print(&format!("A start is refused: {text}")),
+    };
+    let Some(new) = salvage else { return Ok(report.is_good()) };
+    let new = Directory::open(new, disk)?;
+    let saved = check::salvage(&directory, &new)?;
+    let path = new.snapshot_path(saved.position);
+    print(&format!("Saved {} keys to {}", saved.keys, path.display()));
+    for missing in &saved.missing {
+        print(&format!("Missing: {missing}"));
+    }
+    Ok(true)
 }
 
 fn run(config: Config) -> Result<(), Error> {

@@ -26,6 +26,30 @@ pub enum Invocation {
     Version,
     /// Print [`help`](crate::config::help) and end.
     Help,
+    /// Look at a data directory, save what can be saved into another one, and end.
+    Check {
+        /// The directory.
+        directory: PathBuf,
+        /// Where to save.
+        salvage: Option<PathBuf>,
+    },
+}
+
+/// `check DIR [--salvage NEWDIR]`
+fn check(args: &[String]) -> Result<Invocation, ConfigError> {
+    let (directory, salvage) = match args {
+        [directory] => (directory, None),
+        [directory, option, new] if option == "--salvage" => (directory, Some(new)),
+        _ => {
+            return Err(ConfigError::Line {
+                place: "the command line".to_owned(),
+                line: None,
+                text: format!("check {}", args.join(" ")),
+                reason: "write: check DIR [--salvage NEWDIR]".to_owned(),
+            });
+        }
+    };
+    Ok(Invocation::Check { directory: directory.into(), salvage: salvage.map(PathBuf::from) })
 }
 
 /// A setting, or a file of settings, that cannot be read. Its text names the place, the line, and
@@ -296,6 +320,7 @@ impl Config {
         match args.first().map(String::as_str) {
             Some("-v" | "--version") => return Ok(Invocation::Version),
             Some("-h" | "--help") => return Ok(Invocation::Help),
+            Some("check") => return check(&args[1..]),
             _ => {}
         }
         let mut loader = Loader { config: Config::default(), said: BTreeSet::new() };

@@ -33,7 +33,7 @@ use crate::persist::{Directory, Position, SyncPolicy};
 use frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
 
 pub use frame::FRAME_HEADER_MAX;
-pub use reader::{Cut, Visit};
+pub use reader::{Cut, Visit, inspect};
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]

@@ -57,8 +57,8 @@ pub enum SyncPolicy {
 pub struct Directory {
     path: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Holds the lock; closing it gives the directory free.
-    _lock: Arc<dyn DiskFile>,
+    /// Holds the lock; closing it gives the directory free. `None`: only looked at.
+    _lock: Option<Arc<dyn DiskFile>>,
 }
 
 impl fmt::Debug for Directory {
@@ -102,13 +102,28 @@ impl Directory {
             lock.sync().map_err(|e| StorageError::io(&lock_path, "fdatasync", &e))?;
             disk.sync_dir(&path).map_err(|e| StorageError::io(&path, "fsync", &e))?;
         }
-        let directory = Directory { path, disk, _lock: lock };
+        let directory = Directory { path, disk, _lock: Some(lock) };
         for name in directory.names()? {
             if name.ends_with(".tmp") {
                 directory.remove(&directory.path.join(name))?;
             }
         }
         Ok(Arc::new(directory))
+    }
+
+    /// A directory to look at: takes no lock and changes nothing.
+    pub fn look_at(path: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Directory {
+        Directory { path: path.into(), disk, _lock: None }
+    }
+
+    /// The names of all files in it, in order.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn files(&self) -> Result<Vec<String>, StorageError> {
+        let mut names = self.names()?;
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Where it is.

@@ -8,6 +8,7 @@
 //!
 //! A turn is told the time; it knows no clock and no thread.
 
+pub mod check;
 pub mod checkpoint;
 pub mod recovery;
 pub mod waiters;

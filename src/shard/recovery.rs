@@ -13,11 +13,12 @@ use super::checkpoint::{KEYS, MORE, STREAM, STRING};
 use crate::codec::{Corrupt, Cursor};
 use crate::error::StorageError;
 use crate::keyspace::{Change, FrozenKey, Keyspace, Spaces, Value, slot_of};
-use crate::persist::aof::{Aof, AofOptions, Recovered};
+use crate::persist::aof::{Aof, AofOptions, Recovered, Visit};
 use crate::persist::snapshot::{Section, SnapshotReader};
 use crate::persist::{Directory, Position};
 use crate::stream::{StreamBuilder, UnixMs};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,32 +62,13 @@ pub fn open(
 ) -> Result<(Arc<Aof>, Found), StorageError> {
     let mut spaces: Vec<&mut Keyspace> =
         shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
-    let mut damaged = Vec::new();
-    let mut snapshot = None;
-    let positions = directory.snapshots()?;
-    for &position in positions.iter().rev() {
-        match load(directory, position, &mut spaces) {
-            Ok(loaded) => {
-                snapshot = Some(loaded);
-                break;
-            }
-            Err(error @ StorageError::Version { .. }) => return Err(error),
-            Err(error) => {
-                tracing::error!("a snapshot cannot be used, trying the one before it: {error}");
-                damaged.push(error);
-                spaces.iter_mut().for_each(|space| space.clear());
-            }
-        }
-    }
-    let from = snapshot.map(|loaded: Loaded| loaded.position).unwrap_or_default();
-    if let (None, Some(error)) = (&snapshot, damaged.first())
-        && directory.segments()?.first() != Some(&Position::default())
-    {
-        return Err(error.clone());
-    }
-    let opened = replay(directory, options, from, &mut spaces);
+    let (snapshot, damaged) = load_newest(directory, &mut spaces)?;
+    let from = snapshot.map(|loaded| loaded.position).unwrap_or_default();
+    let opened = replay(directory.path(), from, &mut spaces, |visit| {
+        Aof::open(Arc::clone(directory), options, from, visit)
+    });
     let (aof, log) = opened.map_err(|error| damaged.first().cloned().unwrap_or(error))?;
-    let promised = positions.last().copied().unwrap_or_default();
+    let promised = directory.snapshots()?.last().copied().unwrap_or_default();
     if let Some(error) = damaged.first()
         && log.end < promised
     {
@@ -101,24 +83,53 @@ pub fn open(
     Ok((aof, Found { snapshot, damaged, log }))
 }
 
-fn replay(
-    directory: &Arc<Directory>,
-    options: AofOptions,
+/// Loads the newest snapshot that is whole, if there is any; returns what is wrong with newer
+/// ones, too.
+///
+/// # Errors
+/// [`StorageError::Version`]; what is wrong with the newest, if none is whole and the log does not
+/// begin at the beginning.
+pub(super) fn load_newest(
+    directory: &Directory,
+    spaces: &mut [&mut Keyspace],
+) -> Result<(Option<Loaded>, Vec<StorageError>), StorageError> {
+    let mut damaged = Vec::new();
+    for &position in directory.snapshots()?.iter().rev() {
+        match load(directory, position, spaces) {
+            Ok(loaded) => return Ok((Some(loaded), damaged)),
+            Err(error @ StorageError::Version { .. }) => return Err(error),
+            Err(error) => {
+                tracing::error!("a snapshot cannot be used, trying the one before it: {error}");
+                damaged.push(error);
+                spaces.iter_mut().for_each(|space| space.clear());
+            }
+        }
+    }
+    match damaged.first() {
+        Some(error) if directory.segments()?.first() != Some(&Position::default()) => {
+            Err(error.clone())
+        }
+        _ => Ok((None, damaged)),
+    }
+}
+
+/// Applies the frames that `read` visits, which are those behind `from`.
+pub(super) fn replay<R>(
+    path: &Path,
     from: Position,
     spaces: &mut [&mut Keyspace],
-) -> Result<(Arc<Aof>, Recovered), StorageError> {
+    read: impl FnOnce(&mut Visit<'_>) -> Result<R, StorageError>,
+) -> Result<R, StorageError> {
     /// What was removed is freed after so many frames: it may be large.
     const FRAMES: u64 = 4096;
     let begun = Instant::now();
     let mut progress = Progress::new("replaying the log");
-    let mut frames = 0_u64;
-    let path = directory.path().to_owned();
-    let count = spaces.len();
+    let (mut frames, count) = (0_u64, spaces.len());
     let mut spaces = Spaces::new(spaces);
-    let opened = Aof::open(Arc::clone(directory), options, from, &mut |position, payload| {
+    let done = read(&mut |position, payload| {
         Change::decode_all(payload, &mut |change| spaces.apply(&change)).map_err(
             |error: Corrupt| StorageError::Damaged {
-                path: path.clone(),
+                path: path.to_owned(),
                 offset: position.0,
                 reason: format!("a change before position {position} does not apply: {error}"),
             },
@@ -134,7 +145,7 @@ fn replay(
         let elapsed = begun.elapsed();
         tracing::info!("replayed {frames} frames of the log from position {from} in {elapsed:.1?}");
     }
-    Ok(opened)
+    Ok(done)
 }
 
 /// Loads one snapshot into empty keyspaces, which together take every hash slot.
@@ -173,6 +184,36 @@ pub fn load(
     let elapsed = begun.elapsed();
     tracing::info!("loaded {keys} keys from the snapshot at {position} in {elapsed:.1?}");
     Ok(Loaded { position, bytes, keys, elapsed })
+}
+
+/// Loads what is whole of a snapshot, piece by piece; returns what is missing, in words.
+///
+/// # Errors
+/// [`StorageError`] if its sections cannot be told apart.
+pub(super) fn load_whole_sections(
+    directory: &Directory,
+    position: Position,
+    space: &mut Keyspace,
+) -> Result<Vec<String>, StorageError> {
+    let reader = SnapshotReader::open(directory, position)?;
+    let works = works(&reader)?;
+    let loader = Loader {
+        works,
+        reader,
+        spaces: vec![(space.slots(), Mutex::new(space))],
+        next: AtomicUsize::new(0),
+        keys: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+    };
+    let (mut payload, mut keys, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    for work in &loader.works {
+        let sections = &loader.reader.sections()[work.clone()];
+        if let Err(error) = loader.work(sections, &mut payload, &mut keys) {
+            missing.push(format!("the keys of {} sections: {error}", sections.len()));
+            keys.clear();
+        }
+    }
+    Ok(missing)
 }
 
 /// Groups the sections: each that begins with a key, with those that go on with its stream.

@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Recovered;
 use super::frame::{
     FRAME_HEADER_MAX, FoundHeader, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, low_bytes,
 };
@@ -52,6 +53,20 @@ pub(super) struct Walk {
     pub(super) cut: Option<Cut>,
     /// Starts of the segments that are behind the cut as a whole.
     pub(super) behind: Vec<Position>,
+}
+
+/// Visits every frame behind `from` as [`Aof::open`](super::Aof::open) does, and changes nothing.
+///
+/// # Errors
+/// As [`Aof::open`](super::Aof::open).
+pub fn inspect(
+    directory: &Directory,
+    from: Position,
+    visit: &mut Visit<'_>,
+) -> Result<Recovered, StorageError> {
+    let Walk { end, frames, bytes, cut, .. } =
+        walk(directory, &directory.segments()?, from, visit)?;
+    Ok(Recovered { end: Position(end), frames, bytes, cut })
 }
 
 /// Visits each frame with a payload from `from` on. `segments` ascends.
