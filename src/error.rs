@@ -117,6 +117,29 @@ impl CommandError {
         }
     }
 
+    /// The refusal that has this text on the wire.
+    pub fn from_wire(text: &str) -> Self {
+        const PLAIN: [CommandError; 9] = [
+            CommandError::WrongType,
+            CommandError::NoSuchKey,
+            CommandError::Syntax,
+            CommandError::NotAnInteger,
+            CommandError::InvalidId,
+            CommandError::BusyGroup,
+            CommandError::BusyKey,
+            CommandError::IdTooSmall,
+            CommandError::OutOfMemory,
+        ];
+        if let Some(error) = PLAIN.iter().find(|error| error.wire() == text) {
+            return error.clone();
+        }
+        match text.split(' ').next() {
+            Some("NOGROUP") => CommandError::NoGroup(text.into()),
+            Some("MISCONF") => CommandError::Misconfigured(text.into()),
+            _ => CommandError::composed(text),
+        }
+    }
+
     /// The first word of the text, under which `INFO errorstats` counts.
     pub fn code(&self) -> String {
         let text = self.wire();
@@ -215,6 +238,8 @@ pub enum Error {
     Storage(StorageError),
     /// A setting is out of its range; the text names it.
     Config(String),
+    /// A value cannot be an entry, or an entry does not have what a type wants; the text says why.
+    Entry(Box<str>),
     /// The database is closed, or one of its threads has stopped.
     Stopped,
 }
@@ -225,12 +250,21 @@ impl fmt::Display for Error {
             Error::Command(error) => error.fmt(f),
             Error::Storage(error) => error.fmt(f),
             Error::Config(text) => f.write_str(text),
+            Error::Entry(text) => f.write_str(text),
             Error::Stopped => f.write_str("the database is closed"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Command(error) => Some(error),
+            Error::Storage(error) => Some(error),
+            Error::Config(_) | Error::Entry(_) | Error::Stopped => None,
+        }
+    }
+}
 
 impl From<CommandError> for Error {
     fn from(error: CommandError) -> Self {

@@ -35,7 +35,10 @@ pub mod stream;
 #[doc(hidden)]
 pub mod testing;
 
-pub use config::Config;
-pub use db::Db;
+pub use command::typed::{Mode, Start, Trim};
+pub use command::{Call, Entry, Reply, ToFields};
+pub use config::{Config, Fsync};
+pub use db::queue::{Consumer, Delivery, Follower, Group, Stream};
+pub use db::{Answer, Builder, Db, block_on};
 pub use error::{CommandError, Error, StorageError};
 pub use stream::EntryId;

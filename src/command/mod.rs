@@ -9,6 +9,7 @@ pub mod args;
 pub mod claim;
 pub mod consume;
 pub mod docs;
+pub mod entry;
 pub mod expire;
 pub mod inspect;
 pub mod keys;
@@ -23,11 +24,16 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod trim;
+pub mod typed;
+pub mod value;
 pub mod write;
 
 pub use args::Request;
+pub use entry::{Entry, ToFields};
 pub use reply::{Out, Protocol};
 pub use table::Name;
+pub use typed::Call;
+pub use value::Reply;
 
 use crate::error::CommandError;
 use crate::keyspace::Txn;
@@ -177,6 +183,108 @@ pub struct Wait {
     pub retry_at: Option<crate::stream::UnixMs>,
     /// What to run again: the same command with every `$` replaced by the ID it meant.
     pub request: OwnedRequest,
+}
+
+/// Requests in one buffer, to be run one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Requests {
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+    /// How many spans there are at the end of each request.
+    ends: Vec<usize>,
+    is_too_large: bool,
+}
+
+/// **Limit** of the bytes of requests that are run together; chosen, Redis's limit of one argument.
+pub const REQUESTS_BYTES_MAX: usize = 512 << 20;
+
+impl Requests {
+    /// None.
+    pub fn new() -> Self {
+        Requests::default()
+    }
+
+    /// Adds an argument to the request that is being written.
+    pub fn arg(&mut self, arg: impl AsRef<[u8]>) -> &mut Self {
+        let (start, arg) = (self.buffer.len(), arg.as_ref());
+        if start + arg.len() > REQUESTS_BYTES_MAX {
+            self.is_too_large = true;
+            return self;
+        }
+        self.buffer.extend_from_slice(arg);
+        self.spans.push(Span::new(start, self.buffer.len()));
+        self
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, value: u64) -> &mut Self {
+        self.text(format_args!("{value}"))
+    }
+
+    /// Adds an entry ID.
+    pub fn id(&mut self, id: crate::stream::EntryId) -> &mut Self {
+        let mut buffer = [0; crate::stream::id::ID_TEXT_MAX];
+        self.arg(id.write_text(&mut buffer))
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<[u8]>>(&mut self, args: impl IntoIterator<Item = A>) -> &mut Self {
+        for arg in args {
+            self.arg(arg);
+        }
+        self
+    }
+
+    /// Adds entry IDs.
+    pub fn ids(&mut self, ids: &[crate::stream::EntryId]) -> &mut Self {
+        for id in ids {
+            self.id(*id);
+        }
+        self
+    }
+
+    /// Adds what is formatted.
+    fn text(&mut self, text: std::fmt::Arguments<'_>) -> &mut Self {
+        use std::io::Write as _;
+        let start = self.buffer.len();
+        // A `Vec` takes everything.
+        let _ = self.buffer.write_fmt(text);
+        self.spans.push(Span::new(start, self.buffer.len()));
+        self
+    }
+
+    /// Ends the request that is being written.
+    pub fn end(&mut self) {
+        self.ends.push(self.spans.len());
+    }
+
+    /// How many requests there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes of all arguments.
+    pub fn bytes_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether [`REQUESTS_BYTES_MAX`] was exceeded: arguments are missing then.
+    pub fn is_too_large(&self) -> bool {
+        self.is_too_large
+    }
+
+    /// The requests.
+    pub fn iter(&self) -> impl Iterator<Item = Request<'_>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| Request { buffer: &self.buffer, spans: &self.spans[start..*end] })
+    }
 }
 
 /// A request that outlives the buffer it was read from.

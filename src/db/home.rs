@@ -60,7 +60,8 @@ pub(crate) enum Message {
     Stop,
 }
 
-type Answer = Box<dyn FnOnce(Result<Position, StorageError>)>;
+/// Called with where the log is after the turn.
+pub(super) type Answer = Box<dyn FnOnce(Result<Position, StorageError>)>;
 
 /// One thread's side of the database.
 pub struct Home {
@@ -212,6 +213,12 @@ impl Home {
         self.begin_turn();
     }
 
+    /// Calls `answer` when the turn ends, after what it changed was appended.
+    pub(super) fn answer_at_turn_end(&self, answer: Answer) {
+        self.answers.borrow_mut().push(answer);
+        self.begin_turn();
+    }
+
     /// Tells `outlet` when the log moves.
     pub fn at_log_move(&self, outlet: Rc<dyn Outlet>) {
         self.held.borrow_mut().push(outlet);
@@ -294,7 +301,7 @@ impl Home {
                         // The visitor may be gone; then nobody needs to know.
                         drop(answer.send(position.map(|position| (done, position))));
                     };
-                    home.answers.borrow_mut().push(Box::new(answer));
+                    home.answer_at_turn_end(Box::new(answer));
                     if home.is_turn_full() {
                         home.end_turn();
                     }

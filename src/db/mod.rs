@@ -5,6 +5,10 @@
 //! | `home.rs` | one thread's side: turns, output, visits to other shards |
 //! | `borrow.rs` | commands over several shards |
 //! | `pause.rs` | CLIENT PAUSE |
+//! | `run.rs` | one command on the shards in hand |
+//! | `ask.rs` | calls of the program: to the shard and back, without blocking |
+//! | `builder.rs` | how a program opens its database |
+//! | `queue/` | the embedded face: streams, groups, consumers, entries |
 //! | `admin.rs` | commands of a whole database and of the server |
 //! | `info.rs`, `memory.rs`, `configure.rs`, `debug.rs` | INFO, MEMORY, CONFIG, DEBUG |
 //! | `save.rs` | snapshots, and what the data is kept in |
@@ -13,7 +17,9 @@
 //! | `process.rs` | what the system knows of the process |
 
 pub mod admin;
+mod ask;
 mod borrow;
+mod builder;
 mod configure;
 mod debug;
 pub mod home;
@@ -22,10 +28,16 @@ pub mod latency;
 mod memory;
 pub mod pause;
 mod process;
+pub mod queue;
+pub(crate) mod run;
 pub mod save;
 pub mod slowlog;
 pub mod stats;
 
+pub use ask::{Answer, UNDER_WAY_BYTES, block_on};
+pub use builder::Builder;
+
+use crate::command::{Call, Reply};
 use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
 use crate::error::{Error, StorageError};
 use crate::keyspace::txn::Event;
@@ -37,6 +49,7 @@ use crate::pubsub::PubSub;
 use crate::shard::recovery::Found;
 use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
+use ask::Asking;
 use home::{Home, Message};
 use info::Identity;
 use memory::MemoryLimit;
@@ -46,10 +59,10 @@ use stats::Stats;
 use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// What all threads of a database share.
 pub struct Core {
@@ -58,8 +71,12 @@ pub struct Core {
     config_version: AtomicU64,
     identity: Identity,
     doors: Vec<mpsc::UnboundedSender<Message>>,
-    background: std::sync::mpsc::Sender<Vec<Garbage>>,
+    /// Started when there is something to free.
+    background: OnceLock<std::sync::mpsc::Sender<Vec<Garbage>>>,
     memory_limit: MemoryLimit,
+    /// Tells calls when the durable position moves, or the log breaks.
+    log_moves: watch::Sender<()>,
+    asking: Asking,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
     /// Channels, patterns and who listens to them.
@@ -88,6 +105,11 @@ impl Db {
         Db::open_on(config, Arc::new(OsDisk))
     }
 
+    /// Settings to open a database with.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
     /// [`Db::open`] on another disk.
     ///
     /// # Errors
@@ -106,8 +128,6 @@ impl Db {
         let saver = Saver::new(disk, count);
         let found = saver
             .open(&config, &mut shards.iter_mut().map(|shard| &mut **shard).collect::<Vec<_>>())?;
-        let (background, garbage) = std::sync::mpsc::channel();
-        spawn("background", move || garbage.iter().for_each(drop))?;
         let (doors, inboxes): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let stats = Stats::new(count);
@@ -119,7 +139,9 @@ impl Db {
             config_version: AtomicU64::new(0),
             identity,
             doors,
-            background,
+            background: OnceLock::new(),
+            log_moves: watch::Sender::new(()),
+            asking: Asking::default(),
             pubsub: PubSub::new(),
             saver,
             stats,
@@ -140,6 +162,38 @@ impl Db {
         &self.core
     }
 
+    /// Runs a typed command: every stream command is a type of [`crate::command::typed`].
+    ///
+    /// # Examples
+    /// ```
+    /// use millstream::command::typed::{XAdd, XLen};
+    ///
+    /// # let db = millstream::Db::builder().memory().open()?;
+    /// let fields = vec![("item".into(), "tea".into())];
+    /// let id = db.call(XAdd { key: "orders".into(), fields, ..XAdd::default() }).wait()?;
+    /// assert!(id.is_some());
+    /// assert_eq!(db.call(XLen { key: "orders".into() }).wait()?, 1);
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn call<C: Call>(&self, call: C) -> Answer<C::Output> {
+        self.core.call_typed(0, &call)
+    }
+
+    /// Runs any command of the wire, by its words, and gives its reply in RESP3. Commands about a
+    /// connection (SELECT, MULTI, SUBSCRIBE …) are refused, and SHUTDOWN is.
+    ///
+    /// # Examples
+    /// ```
+    /// # let db = millstream::Db::builder().memory().open()?;
+    /// db.command(["SET", "lock", "mine", "NX"]).wait()?;
+    /// let reply = db.command(["GET", "lock"]).wait()?;
+    /// assert_eq!(reply.as_text(), Some("mine"));
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn command<A: AsRef<[u8]>>(&self, args: impl IntoIterator<Item = A>) -> Answer<Reply> {
+        self.core.command(0, args)
+    }
+
     /// What was found in the directory, if the data is kept in one.
     pub fn found(&self) -> Option<&Found> {
         self.found.as_ref()
@@ -151,6 +205,7 @@ impl Db {
     /// [`Error::Storage`] if the log could not be made durable, [`Error::Stopped`] if a thread had
     /// failed.
     pub fn close(&self) -> Result<(), Error> {
+        self.core.asking.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if !threads.is_empty() {
             save::save_at_close(&self.core);
@@ -160,7 +215,9 @@ impl Db {
             drop(door.send(Message::Stop));
         }
         let failed = threads.drain(..).filter_map(|thread| thread.join().err()).count() > 0;
-        self.core.saver.close()?;
+        let closed = self.core.saver.close();
+        self.core.log_moves.send_replace(());
+        closed?;
         if failed { Err(Error::Stopped) } else { Ok(()) }
     }
 }
@@ -252,8 +309,13 @@ impl Core {
     /// Frees what was removed, on the background thread.
     fn discard(&self, garbage: Vec<Garbage>) {
         if !garbage.is_empty() {
-            // Without the thread it is freed here.
-            drop(self.background.send(garbage));
+            let background = self.background.get_or_init(|| {
+                let (background, garbage) = std::sync::mpsc::channel::<Vec<Garbage>>();
+                // Without the thread it is freed here: sending fails and gives it back.
+                drop(spawn("background", move || garbage.iter().for_each(drop)));
+                background
+            });
+            drop(background.send(garbage));
         }
     }
 

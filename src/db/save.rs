@@ -226,10 +226,11 @@ fn options(config: &Config) -> AofOptions {
 /// Tells the threads of a log's progress.
 pub(super) fn listen(core: &Core) {
     if let Some(storage) = core.saver.storage.get() {
-        let doors = core.doors.clone();
+        let (doors, moves) = (core.doors.clone(), core.log_moves.clone());
         storage.aof.on_durable(Box::new(move |_| {
             // A thread that has stopped holds no output.
             doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
+            moves.send_replace(());
         }));
     }
 }

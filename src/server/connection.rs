@@ -6,7 +6,6 @@
 //! connections of a thread read into one.
 
 use super::Server;
-use super::call::{Called, Caller, call};
 use super::client::{Around, Client, Queued, ReplyMode, Then};
 use super::meter::Meter;
 use super::output::Output;
@@ -18,6 +17,7 @@ use crate::command::{Name, Out, Request};
 use crate::config::{CompatProfile, Config};
 use crate::db::admin;
 use crate::db::home::{Home, ShardSet};
+use crate::db::run::{Called, Caller, call};
 use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
@@ -507,7 +507,7 @@ impl Connection {
     }
 
     fn queue(&mut self, row: &'static Row, request: &Request<'_>) {
-        if let Some(error) = self.server.write_refusal(row, request, self.home.now()) {
+        if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
             self.reject(Some(row), &error);
             return;
         }
@@ -544,7 +544,7 @@ impl Connection {
 
     fn run_here(&mut self, row: &'static Row, request: &Request<'_>) -> Done {
         if row.name == Name::Ping && self.home.core().is_log_broken() {
-            let error = self.server.log_refusal();
+            let error = self.home.core().log_refusal();
             self.reject(Some(row), &error);
             return Done { ran: false, step: None };
         }
@@ -596,26 +596,10 @@ impl Connection {
         stats.thread(self.home.index()).command(name).failed.add(1);
     }
 
-    /// The shards a command wants: those of its keys; this thread's own if it has none.
+    /// The shards a command wants; this thread's own if any will do.
     fn shards_of(&self, row: &Row, request: &Request<'_>) -> ShardSet {
-        let core = self.home.core();
-        let own = ShardSet::One(self.home.index());
-        if core.shards() == 1 {
-            return own;
-        }
-        if row.scope == Scope::Database {
-            let all = admin::wants_all_shards(row.name);
-            return if all { ShardSet::Several((0..core.shards()).collect()) } else { own };
-        }
-        let mut set: Option<ShardSet> = None;
-        for index in table::keys(row, request).into_iter().flatten() {
-            let shard = core.shard_of(request.arg(index));
-            match &mut set {
-                None => set = Some(ShardSet::One(shard)),
-                Some(set) => set.add(shard),
-            }
-        }
-        set.unwrap_or(own)
+        let set = self.home.core().shards_of(row, request);
+        set.unwrap_or_else(|| ShardSet::One(self.home.index()))
     }
 
     fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Done {
@@ -628,7 +612,7 @@ impl Connection {
         if self.home.is_turn_full() {
             self.home.end_turn();
         }
-        if let Some(error) = self.server.write_refusal(row, request, self.home.now()) {
+        if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
             self.reject(Some(row), &error);
             return Done { ran: false, step: None };
         }

@@ -5,7 +5,6 @@
 //! | `listen.rs` | where it listens; what comes in |
 //! | `connection.rs` | one client's task: reads, dispatches, replies |
 //! | `waiting.rs`, `transaction.rs` | what it awaits; WATCH and EXEC |
-//! | `call.rs` | one command on the shards in hand |
 //! | `client.rs` | what a client has set, and the commands that set it |
 //! | `subscriptions.rs`, `listing.rs`, `users.rs` | SUBSCRIBE, CLIENT, ACL |
 //! | `clients.rs` | what others see of a client, and do to it |
@@ -14,7 +13,6 @@
 //! | `output.rs` | replies, held until the log has what they tell of |
 //! | `socket.rs` | TCP and unix sockets alike |
 
-mod call;
 mod client;
 mod clients;
 mod connection;
@@ -30,14 +28,11 @@ mod transaction;
 mod users;
 mod waiting;
 
-use crate::command::Request;
-use crate::command::table::{Flags, Row};
 use crate::config::Config;
 use crate::db::admin::Shutdown;
 use crate::db::home::Home;
 use crate::db::{Core, Db};
-use crate::error::{CommandError, Error, StorageError};
-use crate::stream::UnixMs;
+use crate::error::{CommandError, Error};
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
@@ -50,15 +45,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// What a command may add to the log beyond its own bytes.
-const RECORD_BYTES: usize = 256;
 /// How often clients are looked at that are idle or do not read.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
-const SNAPSHOT_FAILED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
-currently unable to persist to disk. Commands that may modify the data set are disabled, because \
-this instance is configured to report errors during writes if RDB snapshotting fails \
-(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted \
@@ -131,33 +120,6 @@ impl Server {
         Ok(())
     }
 
-    /// Why a command that writes may not run now.
-    fn write_refusal(&self, row: &Row, request: &Request<'_>, now: UnixMs) -> Option<CommandError> {
-        let growing = row.flags.has(Flags::DENYOOM);
-        if growing && self.core.is_memory_full(now) {
-            return Some(CommandError::OutOfMemory);
-        }
-        if !row.flags.has(Flags::WRITE) {
-            return None;
-        }
-        let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
-        let Some(aof) = self.core.aof() else {
-            if !self.core.saver.is_failing() {
-                return None;
-            }
-            let config = self.core.config();
-            let refuses = config.stop_writes_on_bgsave_error && !config.save.is_empty();
-            return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
-        };
-        aof.room(bytes + RECORD_BYTES, growing).err().map(|error| misconfigured(&error))
-    }
-
-    /// The refusal of PING while the log is broken.
-    fn log_refusal(&self) -> CommandError {
-        let failure = self.core.aof().and_then(|aof| aof.failure());
-        misconfigured(&failure.unwrap_or_else(|| StorageError::Stopped(String::new())))
-    }
-
     /// Gives a connection to the thread whose turn it is.
     fn welcome(self: &Arc<Self>, socket: Socket, origin: Origin) {
         let thread = self.next_thread.fetch_add(1, Ordering::Relaxed) % self.core.shards();
@@ -196,11 +158,6 @@ impl Server {
         let connection = Connection::new(self, home.clone(), reader, client, output);
         tokio::task::spawn_local(connection.run());
     }
-}
-
-fn misconfigured(error: &StorageError) -> CommandError {
-    let text = format!("MISCONF Errors writing to the AOF file: {error}");
-    CommandError::Misconfigured(text.into())
 }
 
 /// Users and renamed commands protect a server; one that does not have them must not start as if

@@ -1,6 +1,5 @@
 //! WATCH and EXEC.
 
-use super::call::{Called, Caller, call};
 use super::client::{Around, Queued, Then};
 use super::connection::Connection;
 use super::waiting::acknowledge;
@@ -8,6 +7,7 @@ use crate::command::table::{self, Scope};
 use crate::command::{Name, Out, OwnedRequest};
 use crate::db::admin;
 use crate::db::home::ShardSet;
+use crate::db::run::{Called, Caller, call};
 use crate::error::{CommandError, Error};
 use crate::shard::Turn;
 use std::sync::atomic::Ordering;
@@ -158,7 +158,7 @@ impl Connection {
         let now = self.home.now();
         let refusal = queue
             .iter()
-            .find_map(|one| self.server.write_refusal(one.row, &one.request.request(), now));
+            .find_map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now));
         refusal.map(|error| {
             let text = error.wire();
             CommandError::composed(format!("EXECABORT Transaction discarded because of: {text}"))

@@ -1,6 +1,5 @@
 //! What a connection awaits: other threads' shards, entries, the disk, the end of a pause.
 
-use super::call::{Blocked, Called, call};
 use super::client::{Acknowledged, Queued};
 use super::clients::flag;
 use super::connection::{Connection, Step};
@@ -9,6 +8,7 @@ use crate::command::{Name, Out};
 use crate::db::Core;
 use crate::db::home::{Home, Outlet, ShardSet};
 use crate::db::pause::Paused;
+use crate::db::run::{Blocked, Called, call};
 use crate::error::{CommandError, Error, StorageError};
 use crate::persist::Position;
 use crate::shard::Turn;
@@ -63,7 +63,8 @@ impl Connection {
 
     async fn run_elsewhere(&mut self, set: ShardSet, queued: Queued) -> Result<(), Error> {
         let row = queued.row;
-        let refusal = self.server.write_refusal(row, &queued.request.request(), self.home.now());
+        let refusal =
+            self.home.core().write_refusal(row, &queued.request.request(), self.home.now());
         if let Some(error) = refusal {
             self.reject(Some(row), &error);
             self.output.announce(Position::default());

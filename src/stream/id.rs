@@ -38,6 +38,12 @@ impl EntryId {
         EntryId { ms, seq }
     }
 
+    /// The least ID of a time: entries from then on have this or a greater one.
+    pub fn at(time: std::time::SystemTime) -> Self {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        EntryId { ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX), seq: 0 }
+    }
+
     /// The next greater ID; `None` after the greatest.
     pub const fn next(self) -> Option<Self> {
         match (self.seq.checked_add(1), self.ms.checked_add(1)) {

@@ -1,0 +1,368 @@
+//! `Group` and `Consumer`: entries shared out among consumers, each to be acknowledged.
+
+use super::Delivery;
+use crate::command::Requests;
+use crate::command::entry::Entry;
+use crate::command::typed::{
+    Call, Delivered, Mode, PendingSummary, References, Start, XAck, XAckDel, XAutoClaim,
+    XGroupDestroy, XGroupSetId, XNack, XPending, XReadGroup,
+};
+use crate::db::Core;
+use crate::db::ask::{Answer, Ask, read_as};
+use crate::error::Error;
+use crate::stream::EntryId;
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After so long without acknowledgement an entry is handed to another consumer, unless
+/// [`Group::lease`] says otherwise; chosen.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A consumer group: each entry goes to one of its consumers, and stays pending until it is
+/// acknowledged. What is not comes again: at once if it was given back, else after the lease.
+#[derive(Clone)]
+pub struct Group {
+    place: Arc<Place>,
+}
+
+/// A group of a stream of a database, and how it is used.
+#[derive(Clone)]
+pub(super) struct Place {
+    core: Arc<Core>,
+    key: Bytes,
+    group: Bytes,
+    lease: Duration,
+    deletes: bool,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("key", &self.key)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Group").field(&self.place).finish()
+    }
+}
+
+impl Place {
+    /// Acknowledges entries; answers how many were pending.
+    pub(super) fn ack(&self, ids: Vec<EntryId>) -> Answer<u64> {
+        let (key, group) = (self.key.clone(), self.group.clone());
+        if self.deletes {
+            let call = XAckDel { key, group, references: References::Acked, ids };
+            return self.core.call_typed(0, &call).map(|deleted| {
+                let missing = crate::command::typed::Deleted::Missing;
+                deleted.iter().filter(|one| **one != missing).count() as u64
+            });
+        }
+        self.core.call_typed(0, &XAck { key, group, ids })
+    }
+
+    /// Gives entries back; answers how many were pending.
+    pub(super) fn nack(&self, ids: Vec<EntryId>, mode: Mode) -> Answer<u64> {
+        self.core.call_typed(0, &self.xnack(ids, mode))
+    }
+
+    /// Gives entries back, and waits for nothing.
+    pub(super) fn nack_soon(&self, ids: Vec<EntryId>, mode: Mode) {
+        let mut requests = Requests::new();
+        self.xnack(ids, mode).write(&mut requests);
+        requests.end();
+        Ask { core: self.core.clone(), db: 0, requests, lost: None }.send_off();
+    }
+
+    fn xnack(&self, ids: Vec<EntryId>, mode: Mode) -> XNack {
+        let (key, group) = (self.key.clone(), self.group.clone());
+        XNack { key, group, mode, ids, retry_count: None, force: false }
+    }
+
+    /// Begins the lease of an entry anew.
+    pub(super) fn extend(&self, consumer: &Bytes, id: EntryId) -> Answer<()> {
+        let claim = crate::command::typed::XClaim {
+            key: self.key.clone(),
+            group: self.group.clone(),
+            consumer: consumer.clone(),
+            ids: vec![id],
+            just_id: true,
+            ..Default::default()
+        };
+        self.core.call_typed(0, &claim).map(drop)
+    }
+}
+
+impl Group {
+    pub(super) fn new(core: Arc<Core>, key: Bytes, group: Bytes) -> Self {
+        Group { place: Arc::new(Place { core, key, group, lease: LEASE, deletes: false }) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Bytes {
+        &self.place.group
+    }
+
+    /// The same group, whose entries are handed to another consumer when they have not been
+    /// acknowledged for so long: after a crash of the consumer, or because it takes too long
+    /// ([`Delivery::extend`]). 30 seconds unless set.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        Arc::make_mut(&mut self.place).lease = lease;
+        self
+    }
+
+    /// The same group, whose entries are deleted when this group and all others of the stream have
+    /// acknowledged them: a work queue, which is as long as the work that is left.
+    pub fn delete_acknowledged(mut self) -> Self {
+        Arc::make_mut(&mut self.place).deletes = true;
+        self
+    }
+
+    /// A consumer of this group. It is created by its first call. Two that have the same name are
+    /// one.
+    pub fn consumer(&self, name: impl Into<Bytes>) -> Consumer {
+        Consumer { place: self.place.clone(), name: name.into() }
+    }
+
+    /// Acknowledges entries by their IDs; answers how many were pending.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], [`Error::Storage`].
+    pub fn ack(&self, ids: &[EntryId]) -> Answer<u64> {
+        self.place.ack(ids.to_vec())
+    }
+
+    /// Acknowledges entries together: one trip to the shard, one write. If it fails, they go back.
+    ///
+    /// # Errors
+    /// As [`Group::ack`].
+    pub fn ack_all(&self, deliveries: Vec<Delivery>) -> Answer<u64> {
+        let ids: Vec<EntryId> = deliveries.iter().map(Delivery::id).collect();
+        self.place.ack(ids).map(move |acknowledged| {
+            deliveries.into_iter().for_each(|delivery| drop(delivery.keep()));
+            acknowledged
+        })
+    }
+
+    /// Gives entries back by their IDs; answers how many were pending.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`].
+    pub fn nack(&self, ids: &[EntryId], mode: Mode) -> Answer<u64> {
+        self.place.nack(ids.to_vec(), mode)
+    }
+
+    /// What is pending, in short.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`].
+    pub fn pending(&self) -> Answer<PendingSummary> {
+        let (key, group) = (self.place.key.clone(), self.place.group.clone());
+        self.place.core.call_typed(0, &XPending { key, group })
+    }
+
+    /// Goes on elsewhere: replays from a place or a time ([`Start::at`]), or skips. What is
+    /// pending stays so.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`].
+    pub fn go_to(&self, start: Start) -> Answer<()> {
+        let (key, group) = (self.place.key.clone(), self.place.group.clone());
+        self.place.core.call_typed(0, &XGroupSetId { key, group, start, entries_read: None })
+    }
+
+    /// Deletes the group and what is pending in it; answers whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], [`Error::Storage`].
+    pub fn destroy(&self) -> Answer<bool> {
+        let (key, group) = (self.place.key.clone(), self.place.group.clone());
+        self.place.core.call_typed(0, &XGroupDestroy { key, group })
+    }
+}
+
+/// A consumer of a group.
+///
+/// # Examples
+/// ```
+/// use millstream::{Db, Start};
+///
+/// # async fn example() -> Result<(), millstream::Error> {
+/// let db = Db::builder().memory().open()?;
+/// let jobs = db.stream("jobs");
+/// let worker = jobs.group("workers", Start::First).await?.consumer("worker-1");
+/// jobs.add([("url", "https://example.org")]).await?;
+///
+/// let job = worker.next().await?;
+/// assert_eq!(job.text("url"), Some("https://example.org"));
+/// job.ack().await?;
+/// # Ok(())
+/// # }
+/// # millstream::block_on(example()).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    place: Arc<Place>,
+    name: Bytes,
+}
+
+impl Consumer {
+    /// Its name.
+    pub fn name(&self) -> &Bytes {
+        &self.name
+    }
+
+    /// The next entry: one that was given back, or whose lease is over, else a new one. Waits
+    /// until there is one; consumers that wait are served in the order in which they came.
+    ///
+    /// Dropping the future loses nothing: what it may have got goes back.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`] if the group goes, [`Error::Stopped`], [`Error::Storage`].
+    pub async fn next(&self) -> Result<Delivery, Error> {
+        loop {
+            if let Some(delivery) = self.deliver(1, Some(Duration::ZERO)).await?.pop() {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// [`Consumer::next`]; `None` if there is nothing for so long.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub async fn next_timeout(&self, timeout: Duration) -> Result<Option<Delivery>, Error> {
+        // No time at all is not forever.
+        let block = timeout.max(Duration::from_millis(1));
+        Ok(self.deliver(1, Some(block)).await?.pop())
+    }
+
+    /// As many entries as are there, at most `count`; waits for so long until there is one.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub async fn next_many(&self, count: u64, timeout: Duration) -> Result<Vec<Delivery>, Error> {
+        let block = timeout.max(Duration::from_millis(1));
+        self.deliver(count, Some(block)).await
+    }
+
+    /// As many entries as are there now, at most `count`; does not wait.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub fn take(&self, count: u64) -> Answer<Vec<Delivery>> {
+        self.deliver(count, None)
+    }
+
+    /// [`Consumer::next`] for programs without async: blocks this thread.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub fn next_wait(&self) -> Result<Delivery, Error> {
+        crate::db::block_on(self.next())
+    }
+
+    /// [`Consumer::next_timeout`] for programs without async: blocks this thread.
+    ///
+    /// # Errors
+    /// As [`Consumer::next`].
+    pub fn next_wait_timeout(&self, timeout: Duration) -> Result<Option<Delivery>, Error> {
+        crate::db::block_on(self.next_timeout(timeout))
+    }
+
+    /// What this consumer was given and has not acknowledged, oldest first, at most `count`: after
+    /// a restart under the same name, before the leases are over.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`].
+    pub fn pending(&self, count: u64) -> Answer<Vec<Delivery>> {
+        self.read(count, None, Some(EntryId::MIN), None)
+    }
+
+    /// Takes over what any consumer has held for so long, at most `count`, by XAUTOCLAIM.
+    ///
+    /// # Errors
+    /// [`crate::CommandError::NoGroup`].
+    pub fn claim(&self, min_idle: Duration, count: u64) -> Answer<Vec<Delivery>> {
+        let claim = XAutoClaim {
+            key: self.place.key.clone(),
+            group: self.place.group.clone(),
+            consumer: self.name.clone(),
+            min_idle,
+            start: EntryId::MIN,
+            count: Some(count),
+        };
+        self.ask(&claim, |claimed| {
+            claimed.entries.into_iter().map(|entry| Delivered { entry, before: None }).collect()
+        })
+    }
+
+    fn deliver(&self, count: u64, block: Option<Duration>) -> Answer<Vec<Delivery>> {
+        self.read(count, block, None, Some(self.place.lease))
+    }
+
+    fn read(
+        &self,
+        count: u64,
+        block: Option<Duration>,
+        after: Option<EntryId>,
+        claim: Option<Duration>,
+    ) -> Answer<Vec<Delivery>> {
+        let read = XReadGroup {
+            group: self.place.group.clone(),
+            consumer: self.name.clone(),
+            streams: vec![(self.place.key.clone(), after)],
+            count: Some(count),
+            block,
+            claim,
+            no_ack: false,
+        };
+        self.ask(&read, |streams| streams.into_iter().flat_map(|(_, found)| found).collect())
+    }
+
+    /// Asks for deliveries; those that nobody takes go back.
+    fn ask<C: Call>(
+        &self,
+        call: &C,
+        list: impl Fn(C::Output) -> Vec<Delivered> + Copy + Send + 'static,
+    ) -> Answer<Vec<Delivery>> {
+        let mut requests = Requests::new();
+        call.write(&mut requests);
+        requests.end();
+        let place = self.place.clone();
+        let lost = Box::new(move |replies| {
+            let mut reader = crate::command::value::Reader::new(replies);
+            if reader.take_error().is_none() {
+                let ids = list(read_as(&mut reader, C::read));
+                let ids: Vec<EntryId> = ids.iter().map(|delivered| delivered.entry.id).collect();
+                if !ids.is_empty() {
+                    // Nobody has seen them.
+                    place.nack_soon(ids, Mode::Silent);
+                }
+            }
+        });
+        let (place, consumer) = (self.place.clone(), self.name.clone());
+        let ask = Ask { core: self.place.core.clone(), db: 0, requests, lost: Some(lost) };
+        Answer::new(ask, move |reader| {
+            if let Some(error) = reader.take_error() {
+                return Err(error.into());
+            }
+            let found = list(read_as(reader, C::read));
+            let deliveries = found.into_iter().map(|Delivered { entry, before }| {
+                Delivery::new(place.clone(), consumer.clone(), entry, before)
+            });
+            Ok(deliveries.collect())
+        })
+    }
+}
+
+impl From<&Delivery> for Entry {
+    fn from(delivery: &Delivery) -> Entry {
+        delivery.entry().clone()
+    }
+}

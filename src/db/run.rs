@@ -1,0 +1,177 @@
+//! One command on the shards in hand, for a connection and for a call of the program alike.
+
+use super::Core;
+use super::admin::{self, After, Shutdown};
+use super::home::ShardSet;
+use crate::command::table::{self, Flags, Row, Scope};
+use crate::command::{Name, Out, Protocol, Ran, Request};
+use crate::error::{CommandError, StorageError};
+use crate::shard::waiters::{WaitCell, Woken};
+use crate::shard::{Blocker, Turn};
+use crate::stream::UnixMs;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What a command may add to the log beyond its own bytes.
+const RECORD_BYTES: usize = 256;
+const SNAPSHOT_FAILED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
+currently unable to persist to disk. Commands that may modify the data set are disabled, because \
+this instance is configured to report errors during writes if RDB snapshotting fails \
+(stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";
+
+/// What shards know of the client that a command comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) client: u64,
+    pub(crate) db: u8,
+    pub(crate) protocol: Protocol,
+    pub(crate) no_touch: bool,
+    /// Whether it is on this machine.
+    pub(crate) local: bool,
+    /// Whether EXEC runs the command: it never waits.
+    pub(crate) in_transaction: bool,
+}
+
+/// A wait that was registered.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    pub(crate) cell: Arc<WaitCell>,
+    pub(crate) woken: oneshot::Receiver<Woken>,
+    pub(crate) timeout_ms: u64,
+    pub(crate) name: Name,
+}
+
+/// How a command went.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// It has answered; with an error of this code, if it was one.
+    Replied(Option<String>),
+    /// It waits.
+    Blocked(Blocked),
+    /// It wants the server to stop, and has not answered.
+    Shutdown(Shutdown),
+}
+
+/// Runs a command; one that wants to wait is registered with the shards in hand.
+pub(crate) fn call(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    row: &Row,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Called {
+    turn.no_touch = caller.no_touch;
+    let called = match row.scope {
+        Scope::Database => on_database(core, turn, row, request, caller, out),
+        Scope::Key | Scope::Connection => on_keys(turn, row, request, caller, out),
+    };
+    called.unwrap_or_else(|error| {
+        out.error(&error);
+        Called::Replied(Some(error.code()))
+    })
+}
+
+fn on_keys(
+    turn: &mut Turn<'_, '_>,
+    row: &Row,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<Called, CommandError> {
+    match turn.run(row, request, caller.db, out)? {
+        Ran::Replied => Ok(Called::Replied(None)),
+        Ran::WouldBlock(_) if caller.in_transaction => {
+            out.null_array();
+            Ok(Called::Replied(None))
+        }
+        Ran::WouldBlock(wait) => {
+            let (cell, woken) = WaitCell::new();
+            let timeout_ms = wait.timeout_ms;
+            let blocker = Blocker {
+                client: caller.client,
+                cell: cell.clone(),
+                db: caller.db,
+                protocol: caller.protocol,
+            };
+            turn.block(wait, blocker);
+            Ok(Called::Blocked(Blocked { cell, woken, timeout_ms, name: row.name }))
+        }
+    }
+}
+
+fn on_database(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    row: &Row,
+    request: &Request<'_>,
+    caller: &Caller,
+    out: &mut Out<'_>,
+) -> Result<Called, CommandError> {
+    let Caller { db, local, in_transaction, .. } = *caller;
+    let caller = admin::Caller { db, local, in_transaction };
+    Ok(match admin::run(core, turn, row, request, &caller, out)? {
+        After::Nothing => Called::Replied(None),
+        After::Shutdown(how) => Called::Shutdown(how),
+    })
+}
+
+impl Core {
+    /// The shards that a request wants in hand: those of its keys, or all; `None` if any will do.
+    pub(crate) fn shards_of(&self, row: &Row, request: &Request<'_>) -> Option<ShardSet> {
+        if self.shards() == 1 {
+            return None;
+        }
+        if row.scope == Scope::Database {
+            let all = admin::wants_all_shards(row.name);
+            return all.then(|| ShardSet::Several((0..self.shards()).collect()));
+        }
+        let mut set: Option<ShardSet> = None;
+        for index in table::keys(row, request).into_iter().flatten() {
+            let shard = self.shard_of(request.arg(index));
+            match &mut set {
+                None => set = Some(ShardSet::One(shard)),
+                Some(set) => set.add(shard),
+            }
+        }
+        set
+    }
+
+    /// Why a command that writes may not run now.
+    pub(crate) fn write_refusal(
+        &self,
+        row: &Row,
+        request: &Request<'_>,
+        now: UnixMs,
+    ) -> Option<CommandError> {
+        let growing = row.flags.has(Flags::DENYOOM);
+        if growing && self.is_memory_full(now) {
+            return Some(CommandError::OutOfMemory);
+        }
+        if !row.flags.has(Flags::WRITE) {
+            return None;
+        }
+        let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
+        let Some(aof) = self.aof() else {
+            if !self.saver.is_failing() {
+                return None;
+            }
+            let config = self.config();
+            let refuses = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+            return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
+        };
+        aof.room(bytes + RECORD_BYTES, growing).err().map(|error| misconfigured(&error))
+    }
+
+    /// The refusal of PING while the log is broken.
+    #[cfg(feature = "server")]
+    pub(crate) fn log_refusal(&self) -> CommandError {
+        let failure = self.aof().and_then(|aof| aof.failure());
+        misconfigured(&failure.unwrap_or_else(|| StorageError::Stopped(String::new())))
+    }
+}
+
+fn misconfigured(error: &StorageError) -> CommandError {
+    let text = format!("MISCONF Errors writing to the AOF file: {error}");
+    CommandError::Misconfigured(text.into())
+}
