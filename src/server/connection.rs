@@ -33,6 +33,8 @@ use std::task::Poll;
 
 /// Bytes read at once; after so many of one client's pipeline it is others' turn.
 const READ_BYTES: usize = 64 * 1024;
+/// Commands that one visit to other shards runs, at most.
+const RUN_MAX: usize = 256;
 /// A connection with more unsent bytes is not read, and runs no command, until they have left.
 const UNSENT_MAX: usize = 1 << 20;
 /// Unread requests and unsent replies at which a connection without password is closed.
@@ -344,12 +346,22 @@ impl Connection {
         let mut limits = self.limits();
         let mut requests = std::mem::take(&mut self.requests);
         let mut used = 0;
+        // Consecutive commands for the same other shards, which are one visit.
+        let mut run: Option<(ShardSet, Vec<Queued>)> = None;
         let step = loop {
             match requests.next(&input[used..], &limits) {
                 Ok(Some((request, n))) => {
+                    if run.as_ref().is_some_and(|run| !self.continues(run, &request)) {
+                        break Step::Read;
+                    }
                     used += n;
-                    if let Some(step) = self.dispatch(&request) {
-                        break step;
+                    match (self.dispatch(&request), &mut run) {
+                        (Some(Step::Await(Job::Run(_, mut one))), Some((_, run))) => {
+                            run.append(&mut one);
+                        }
+                        (Some(Step::Await(Job::Run(set, one))), None) => run = Some((set, one)),
+                        (Some(step), _) => break step,
+                        (None, _) => {}
                     }
                     if !self.output.has_less_than(UNSENT_MAX) {
                         break Step::Await(Job::Drain);
@@ -362,6 +374,11 @@ impl Connection {
                     used += requests.take_skipped();
                     break Step::Read;
                 }
+                Err(_) if run.is_some() => {
+                    // First the replies to what came before; the bytes are looked at again.
+                    requests = RequestReader::new();
+                    break Step::Read;
+                }
                 Err(error) => {
                     let mut bytes = self.output.bytes();
                     bytes.push(b'-');
@@ -372,6 +389,10 @@ impl Connection {
                 }
             }
         };
+        let step = match run {
+            Some((set, run)) => Step::Await(Job::Run(set, run)),
+            None => step,
+        };
         self.requests = requests;
         self.meter.flush(&self.config);
         self.show_activity();
@@ -380,6 +401,20 @@ impl Connection {
         self.output.announce(Position::default());
         self.check_output();
         (used, step)
+    }
+
+    /// Whether a request goes to the same other shards as those before it, and nothing stands in
+    /// its way.
+    fn continues(&self, (set, run): &(ShardSet, Vec<Queued>), request: &Request<'_>) -> bool {
+        let may_wait = |row: &Row| row.flags.has(Flags::BLOCKING);
+        let Ok(row) = table::lookup(request) else { return false };
+        run.len() < RUN_MAX
+            && run.last().is_some_and(|last| last.row.scope == Scope::Key && !may_wait(last.row))
+            && row.scope == Scope::Key
+            && !may_wait(row)
+            && !self.home.core().pause.is_active()
+            && self.refusal(row).is_none()
+            && self.shards_of(row, request) == *set
     }
 
     /// Closes a client that does not read its replies.
@@ -606,8 +641,8 @@ impl Connection {
         let own = ShardSet::One(self.home.index());
         let set = self.shards_of(row, request);
         if set != own || !self.home.is_home() {
-            let queued = Queued { row, request: request.into() };
-            return Done { ran: false, step: Some(Step::Await(Job::Run(set, queued))) };
+            let run = vec![Queued { row, request: request.into() }];
+            return Done { ran: false, step: Some(Step::Await(Job::Run(set, run))) };
         }
         if self.home.is_turn_full() {
             self.home.end_turn();

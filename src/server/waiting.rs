@@ -24,7 +24,7 @@ use tokio::time;
 /// What must be awaited.
 pub(super) enum Job {
     /// A command on these shards.
-    Run(ShardSet, Queued),
+    Run(ShardSet, Vec<Queued>),
     /// The transaction.
     Exec,
     Watch(Vec<Box<[u8]>>),
@@ -44,7 +44,7 @@ pub(super) enum Job {
 impl Connection {
     pub(super) async fn run_job(&mut self, job: Job) -> Result<(), Error> {
         match job {
-            Job::Run(set, queued) => self.run_elsewhere(set, queued).await,
+            Job::Run(set, run) => self.run_elsewhere(set, run).await,
             Job::Exec => self.exec().await,
             Job::Watch(keys) => self.watch(keys).await,
             Job::Unwatch => self.unwatch().await,
@@ -61,40 +61,54 @@ impl Connection {
         }
     }
 
-    async fn run_elsewhere(&mut self, set: ShardSet, queued: Queued) -> Result<(), Error> {
-        let row = queued.row;
-        let refusal =
-            self.home.core().write_refusal(row, &queued.request.request(), self.home.now());
-        if let Some(error) = refusal {
-            self.reject(Some(row), &error);
-            self.output.announce(Position::default());
-            return Ok(());
-        }
+    /// Runs commands one after the other with the same shards in hand.
+    async fn run_elsewhere(&mut self, set: ShardSet, run: Vec<Queued>) -> Result<(), Error> {
+        let now = self.home.now();
+        let refusals: Vec<Option<CommandError>> = run
+            .iter()
+            .map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now))
+            .collect();
         let caller = self.caller(false);
         let core = self.home.core().clone();
         let work = move |turn: &mut Turn<'_, '_>| {
-            let began = Instant::now();
-            let mut reply = Vec::new();
-            let mut out = Out::new(&mut reply, caller.protocol);
-            let request = queued.request.request();
-            let called = call(&core, turn, row, &request, &caller, &mut out);
-            turn.serve();
-            (reply, called, began.elapsed(), queued)
-        };
-        let ((reply, called, took, queued), position) = self.visit(&set, work).await?;
-        self.meter.note(&self.config, row, 1, took, Some(&queued.request.request()));
-        match called {
-            Called::Replied(code) => {
-                if let Some(code) = code {
-                    self.count_failure(row.name, &code);
-                }
-                self.reply(|out| out.raw(&reply));
-                self.output.announce(position);
+            let (mut replies, mut ran) = (Vec::new(), Vec::with_capacity(run.len()));
+            for (queued, refusal) in run.into_iter().zip(refusals) {
+                let (start, began) = (replies.len(), Instant::now());
+                let called = match refusal {
+                    Some(refusal) => Err(refusal),
+                    None => {
+                        let mut out = Out::new(&mut replies, caller.protocol);
+                        let request = queued.request.request();
+                        let called = call(&core, turn, queued.row, &request, &caller, &mut out);
+                        turn.serve();
+                        Ok((called, began.elapsed()))
+                    }
+                };
+                ran.push((queued, called, start..replies.len()));
             }
-            Called::Blocked(blocked) => self.wait(set, blocked).await?,
-            Called::Shutdown(how) => {
-                self.closing = self.shut_down(row, how).is_some();
-                self.output.announce(position);
+            (replies, ran)
+        };
+        let ((replies, ran), position) = self.visit(&set, work).await?;
+        self.output.announce(position);
+        for (Queued { row, request }, called, reply) in ran {
+            let (called, took) = match called {
+                Ok(called) => called,
+                Err(refusal) => {
+                    self.reject(Some(row), &refusal);
+                    continue;
+                }
+            };
+            self.meter.note(&self.config, row, 1, took, Some(&request.request()));
+            match called {
+                Called::Replied(code) => {
+                    if let Some(code) = code {
+                        self.count_failure(row.name, &code);
+                    }
+                    self.reply(|out| out.raw(&replies[reply]));
+                }
+                // A command that may wait runs alone.
+                Called::Blocked(blocked) => self.wait(set.clone(), blocked).await?,
+                Called::Shutdown(how) => self.closing = self.shut_down(row, how).is_some(),
             }
         }
         Ok(())
