@@ -8,6 +8,7 @@
 
 mod blocking;
 mod client;
+mod groups;
 mod history;
 mod limits;
 mod pubsub;
@@ -15,6 +16,7 @@ mod resp;
 mod restart;
 mod scale;
 mod storm;
+mod streams;
 mod talk;
 mod wire;
 
