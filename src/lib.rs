@@ -41,4 +41,6 @@ pub use config::{Config, Fsync};
 pub use db::queue::{Consumer, Delivery, Follower, Group, Stream};
 pub use db::{Answer, Builder, Db, block_on};
 pub use error::{CommandError, Error, StorageError};
+#[cfg(feature = "server")]
+pub use server::Listening;
 pub use stream::EntryId;

@@ -419,3 +419,43 @@ async fn it_runs_inside_a_runtime_of_one_thread() {
     let worker = group.consumer("w");
     assert!(worker.next_timeout(Duration::from_millis(1)).await.unwrap().is_none());
 }
+
+/// Sends one command as a client would, and gives what comes within one read.
+#[cfg(feature = "server")]
+fn send(connection: &mut std::net::TcpStream, words: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    connection.write_all(format!("{words}\r\n").as_bytes()).unwrap();
+    let mut reply = vec![0; 4096];
+    let n = connection.read(&mut reply).unwrap();
+    String::from_utf8(reply[..n].to_vec()).unwrap()
+}
+
+#[cfg(feature = "server")]
+#[test]
+fn a_database_that_listens_has_two_doors_to_one_state() {
+    use std::io::Read as _;
+    let db = memory();
+    let jobs = db.stream("jobs");
+    let worker = workers(&jobs).consumer("w");
+    let listening = db.serve("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(listening.address()).unwrap();
+    jobs.add("from inside").wait().unwrap();
+    assert_eq!(send(&mut client, "XLEN jobs"), ":1\r\n");
+    drop(next(&worker).ack());
+    next(&worker).ack().wait().unwrap();
+    let waiting = thread::spawn({
+        let worker = worker.clone();
+        move || next(&worker)
+    });
+    assert!(send(&mut client, "XADD jobs * data outside").starts_with('$'));
+    let delivery = waiting.join().unwrap();
+    assert_eq!(delivery.bytes(), Some(&b"outside"[..]));
+    assert!(send(&mut client, "XPENDING jobs workers").starts_with("*4\r\n:1\r\n"));
+    drop(delivery.keep());
+    drop(listening);
+    assert_eq!(client.read(&mut [0; 8]).unwrap_or_default(), 0, "it is closed");
+    jobs.add("still open").wait().unwrap();
+    let again = db.serve("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(again.address()).unwrap();
+    assert_eq!(send(&mut client, "PING"), "+PONG\r\n");
+}

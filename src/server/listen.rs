@@ -132,7 +132,8 @@ fn remove_old_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
+/// Accepts without end.
+pub(super) async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `listen.rs` | where it listens; what comes in |
+//! | `serve.rs` | a program that listens |
 //! | `connection.rs` | one client's task: reads, dispatches, replies |
 //! | `waiting.rs`, `transaction.rs` | what it awaits; WATCH and EXEC |
 //! | `client.rs` | what a client has set, and the commands that set it |
@@ -22,6 +23,7 @@ mod meter;
 mod monitor;
 mod output;
 pub mod resp;
+mod serve;
 mod socket;
 mod subscriptions;
 mod transaction;
@@ -33,6 +35,8 @@ use crate::db::admin::Shutdown;
 use crate::db::home::Home;
 use crate::db::{Core, Db};
 use crate::error::{CommandError, Error};
+pub use serve::Listening;
+
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
@@ -72,6 +76,16 @@ pub struct Server {
 }
 
 impl Server {
+    fn new(core: Arc<Core>) -> Arc<Server> {
+        Arc::new(Server {
+            core,
+            clients: Clients::default(),
+            monitors: Monitors::default(),
+            next_thread: AtomicUsize::new(0),
+            stop: Notify::new(),
+        })
+    }
+
     /// Listens where the settings say, until SIGTERM, SIGINT, or SHUTDOWN.
     ///
     /// # Errors
@@ -79,13 +93,7 @@ impl Server {
     /// there is none.
     pub async fn run(db: &Db, config: &Config) -> Result<(), Error> {
         refuse_what_is_unsafe_to_ignore(config)?;
-        let server = Arc::new(Server {
-            core: db.core().clone(),
-            clients: Clients::default(),
-            monitors: Monitors::default(),
-            next_thread: AtomicUsize::new(0),
-            stop: Notify::new(),
-        });
+        let server = Server::new(db.core().clone());
         let socket_file = listen::listen(&server, config).await?;
         let tended = server.clone();
         tokio::spawn(async move {
