@@ -459,3 +459,81 @@ fn a_database_that_listens_has_two_doors_to_one_state() {
     let mut client = std::net::TcpStream::connect(again.address()).unwrap();
     assert_eq!(send(&mut client, "PING"), "+PONG\r\n");
 }
+
+/// Where a child finds its directory.
+const CHILD_DIR: &str = "MILLSTREAM_API_CHILD";
+
+/// No test unless it is the child of the one below: adds and acknowledges until it is killed, and
+/// says what it was told.
+#[test]
+fn a_child_works_until_it_is_killed() {
+    use std::io::Write as _;
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let db = Db::builder().dir(dir).open().unwrap();
+    let jobs = db.stream("jobs");
+    let worker = workers(&jobs).consumer("w");
+    let say = |word: &str, id: EntryId| {
+        let mut line = std::io::stdout().lock();
+        writeln!(line, "\n{word} {id}").unwrap();
+        line.flush().unwrap();
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            loop {
+                say("added", jobs.add("work").wait().unwrap());
+            }
+        });
+        scope.spawn(|| {
+            loop {
+                let job = worker.next_wait().unwrap();
+                let id = job.id();
+                assert!(job.ack().wait().unwrap());
+                say("acknowledged", id);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_killed_process_loses_nothing_and_doubles_nothing_acknowledged() {
+    use std::collections::BTreeSet;
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("data");
+    let (mut added, mut acknowledged) = (BTreeSet::new(), BTreeSet::new());
+    for round in 0..3 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_child_works_until_it_is_killed", "--nocapture"])
+            .env(CHILD_DIR, &dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = 0;
+        for line in lines.map_while(Result::ok) {
+            let Some((word, id)) = line.split_once(' ') else { continue };
+            let Ok(id) = id.parse::<EntryId>() else { continue };
+            assert!(if word == "added" { added.insert(id) } else { acknowledged.insert(id) });
+            said += 1;
+            if said == 100 + 77 * round {
+                // SIGKILL. What it says between here and its end is read, too.
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(said >= 100 + 77 * round, "the child has failed by itself");
+    }
+    let db = Db::builder().dir(&dir).open().unwrap();
+    let jobs = db.stream("jobs");
+    let found: BTreeSet<EntryId> =
+        jobs.range(..).wait().unwrap().iter().map(|entry| entry.id).collect();
+    assert!(added.is_subset(&found), "entries are lost");
+    let worker = workers(&jobs).lease(Duration::ZERO).consumer("heir");
+    let left = worker.take(1_000_000).wait().unwrap();
+    let left: BTreeSet<EntryId> = left.into_iter().map(|delivery| delivery.keep().id).collect();
+    assert!(left.is_disjoint(&acknowledged), "what was acknowledged comes again");
+    // In each round one acknowledgement may have been made and not told of any more.
+    let gone = added.iter().filter(|id| !left.contains(id) && !acknowledged.contains(id)).count();
+    assert!(gone <= 3, "{gone} entries are neither acknowledged nor delivered again");
+}

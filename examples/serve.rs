@@ -1,0 +1,36 @@
+//! One engine, two doors: the program works on its queue, and a Redis client looks inside and adds
+//! to it.
+//!
+//! ```sh
+//! cargo run --example serve
+//! ```
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use millstream::{Db, Start};
+use redis::streams::StreamInfoGroupsReply;
+use redis::{Commands as _, RedisError};
+
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    let jobs = db.stream("jobs");
+    let worker = jobs.group("workers", Start::First).wait()?.consumer("inside");
+
+    // Port 0: any that is free. In your program, say 127.0.0.1:6379, and use redis-cli.
+    let listening = db.serve("127.0.0.1:0")?;
+    println!("look inside: redis-cli -p {}", listening.address().port());
+
+    let url = format!("redis://{}", listening.address());
+    let outside = std::thread::spawn(move || -> Result<u64, RedisError> {
+        let mut client = redis::Client::open(url)?.get_connection()?;
+        let _: String = client.xadd("jobs", "*", &[("from", "another process")])?;
+        let groups: StreamInfoGroupsReply = client.xinfo_groups("jobs")?;
+        Ok(groups.groups.len() as u64)
+    });
+    let job = worker.next_wait()?;
+    println!("a job from {}", job.text("from").unwrap_or_default());
+    job.ack().wait()?;
+    let groups = outside.join().expect("the client does not panic")?;
+    assert_eq!(groups, 1);
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! A work queue with retries: what fails is tried again, and set aside after three attempts.
+//!
+//! ```sh
+//! cargo run --example work_queue
+//! ```
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use millstream::{Db, Delivery, Error, Start, block_on};
+use std::time::Duration;
+
+/// So often is a job tried.
+const ATTEMPTS: u64 = 3;
+
+pub(crate) fn main() -> Result<(), Error> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    block_on(work(&db))
+}
+
+/// Any executor could run this.
+async fn work(db: &Db) -> Result<(), Error> {
+    let jobs = db.stream("jobs");
+    let failed = db.stream("failed-jobs");
+    // A job is deleted when it is done, so the stream is as long as the work that is left.
+    let group = jobs.group("workers", Start::First).await?.delete_acknowledged();
+    let worker = group.consumer("worker-1");
+
+    jobs.add_many(["resize cat.png", "resize broken.png", "resize dog.png"]).await?;
+
+    while let Some(job) = worker.next_timeout(Duration::from_millis(50)).await? {
+        let attempt = job.attempt().unwrap_or_default();
+        match resize(&job) {
+            Ok(()) => {
+                println!("done:      {}", job.text("data").unwrap_or_default());
+                job.ack().await?;
+            }
+            Err(reason) if attempt < ATTEMPTS => {
+                println!("attempt {attempt}: {reason}");
+                // An early return, `?` or a panic would give it back just the same.
+                drop(job);
+            }
+            Err(reason) => {
+                println!("set aside: {reason}");
+                failed
+                    .add([("job", job.text("data").unwrap_or_default()), ("why", reason)])
+                    .await?;
+                job.ack().await?;
+            }
+        }
+    }
+    assert_eq!(jobs.len().await?, 0);
+    assert_eq!(failed.len().await?, 1);
+    Ok(())
+}
+
+fn resize(job: &Delivery) -> Result<(), &'static str> {
+    match job.text("data") {
+        Some("resize broken.png") => Err("not an image"),
+        _ => Ok(()),
+    }
+}
