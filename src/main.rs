@@ -94,9 +94,9 @@ fn run(config: Config) -> Result<(), Error> {
         .build()
         .map_err(|error| StorageError::io("runtime", "start", &error))?;
     let began = Instant::now();
-    let db = Db::open(config.clone())?;
-    say_where_the_data_is(&config, &db, began);
-    runtime.block_on(Server::run(&db, &config))?;
+    let opening = Db::begin(config.clone())?;
+    let opened = |db: &Db| say_where_the_data_is(&config, db, began);
+    let db = runtime.block_on(Server::run(opening, &config, opened))?;
     db.close()?;
     tracing::info!("Stopped");
     Ok(())

@@ -44,9 +44,9 @@ use crate::keyspace::txn::Event;
 use crate::keyspace::{Rules, SLOTS, slot_of};
 use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, OsDisk};
-use crate::persist::{Position, SyncPolicy};
+use crate::persist::{Directory, Position, SyncPolicy};
 use crate::pubsub::PubSub;
-use crate::shard::recovery::Found;
+use crate::shard::recovery::{Found, LoadProgress};
 use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use ask::Asking;
@@ -96,6 +96,29 @@ pub struct Db {
     found: Option<Found>,
 }
 
+/// A database that is about to be opened: its directory is locked.
+pub struct Opening {
+    config: Config,
+    saver: Saver,
+    directory: Option<Arc<Directory>>,
+    progress: Arc<LoadProgress>,
+}
+
+impl Opening {
+    /// How far [`Opening::finish`] has come.
+    pub fn progress(&self) -> Arc<LoadProgress> {
+        self.progress.clone()
+    }
+
+    /// Reads the data and starts the threads.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn finish(self) -> Result<Db, Error> {
+        Db::finish(self)
+    }
+}
+
 impl Db {
     /// Opens the database that the settings describe: reads the log, starts the threads.
     ///
@@ -115,6 +138,25 @@ impl Db {
     /// # Errors
     /// As [`Db::open`].
     pub fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Db, Error> {
+        Db::begin_on(config, disk)?.finish()
+    }
+
+    /// The first step of [`Db::open`], which locks the directory. The second may take long.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if the data is in use.
+    pub fn begin(config: Config) -> Result<Opening, Error> {
+        Db::begin_on(config, Arc::new(OsDisk))
+    }
+
+    fn begin_on(config: Config, disk: Arc<dyn Disk>) -> Result<Opening, Error> {
+        let saver = Saver::new(disk, shard_count(&config));
+        let directory = saver.lock(&config)?;
+        Ok(Opening { config, saver, directory, progress: Arc::default() })
+    }
+
+    fn finish(opening: Opening) -> Result<Db, Error> {
+        let Opening { config, saver, directory, progress } = opening;
         let identity = Identity::new();
         let count = shard_count(&config);
         let rules = Arc::new(rules(&config));
@@ -125,9 +167,11 @@ impl Db {
                 Box::new(Shard::new(slots, hasher.clone(), rules.clone(), config.appendonly))
             })
             .collect();
-        let saver = Saver::new(disk, count);
-        let found = saver
-            .open(&config, &mut shards.iter_mut().map(|shard| &mut **shard).collect::<Vec<_>>())?;
+        let mut found = None;
+        if let Some(directory) = directory {
+            let mut shards: Vec<_> = shards.iter_mut().map(|shard| &mut **shard).collect();
+            found = Some(saver.load(directory, &config, &mut shards, &progress)?);
+        }
         let (doors, inboxes): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let stats = Stats::new(count);

@@ -17,7 +17,7 @@ use crate::persist::aof::{Aof, AofOptions};
 use crate::persist::disk::Disk;
 use crate::persist::{Directory, Position};
 use crate::shard::checkpoint::{self, Slice, Taken};
-use crate::shard::recovery::{self, Found};
+use crate::shard::recovery::{self, Found, LoadProgress};
 use crate::shard::{Shard, Turn};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -144,19 +144,25 @@ impl Saver {
         }
     }
 
-    /// Opens the directory and fills the shards from it, if the settings want that data is kept,
-    /// or if there is any.
-    pub(super) fn open(
-        &self,
-        config: &Config,
-        shards: &mut [&mut Shard],
-    ) -> Result<Option<Found>, StorageError> {
+    /// Opens the directory and locks it, if the settings want that data is kept, or if there is
+    /// any.
+    pub(super) fn lock(&self, config: &Config) -> Result<Option<Arc<Directory>>, StorageError> {
         let wanted = config.appendonly || !config.save.is_empty();
         if !wanted && !self.has_data(config) {
             return Ok(None);
         }
-        let directory = Directory::open(&config.dir, self.disk.clone())?;
-        let (aof, found) = recovery::open(&directory, options(config), shards)?;
+        Directory::open(&config.dir, self.disk.clone()).map(Some)
+    }
+
+    /// Fills the shards from the directory.
+    pub(super) fn load(
+        &self,
+        directory: Arc<Directory>,
+        config: &Config,
+        shards: &mut [&mut Shard],
+        told: &LoadProgress,
+    ) -> Result<Found, StorageError> {
+        let (aof, found) = recovery::open(&directory, options(config), shards, told)?;
         let mut state = self.state();
         if let Some(loaded) = &found.snapshot {
             state.kept.push(loaded.position);
@@ -165,7 +171,7 @@ impl Saver {
         }
         self.logging.store(config.appendonly, Ordering::Release);
         let _ = self.storage.set(Storage { directory, aof });
-        Ok(Some(found))
+        Ok(found)
     }
 
     fn has_data(&self, config: &Config) -> bool {
@@ -588,7 +594,7 @@ pub(super) fn reload(core: &Core, turn: &mut Turn<'_, '_>) -> Result<(), Refusal
     let mut fresh: Vec<Keyspace> =
         turn.shards().map(|shard| shard.keyspace().empty_twin()).collect();
     let mut spaces: Vec<&mut Keyspace> = fresh.iter_mut().collect();
-    recovery::load(directory, position, &mut spaces)?;
+    recovery::load(directory, position, &mut spaces, &LoadProgress::default())?;
     for (shard, space) in turn.shards_mut().zip(fresh) {
         shard.keyspace_mut().replace_keys(space);
     }

@@ -157,6 +157,22 @@ impl Directory {
         self.path.join(format!("snapshot-{:020}.snap", position.0))
     }
 
+    /// The size of the segments that hold positions from `position` on, space kept ahead included.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn log_bytes_from(&self, position: Position) -> Result<u64, StorageError> {
+        let segments = self.segments()?;
+        let first = segments.partition_point(|start| *start <= position).saturating_sub(1);
+        let mut bytes = 0;
+        for &start in &segments[first..] {
+            let path = self.segment_path(start);
+            let file = self.open_file(&path, Access::Read)?;
+            bytes += file.len().map_err(|e| StorageError::io(&path, "stat", &e))?;
+        }
+        Ok(bytes)
+    }
+
     /// Removes the snapshots below `position`.
     ///
     /// # Errors

@@ -5,69 +5,116 @@ use super::socket::{Origin, Socket};
 use crate::config::Config;
 use crate::error::{Error, StorageError};
 use std::fs::Permissions;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
 /// How many probes stay unanswered before a connection counts as broken.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// Listens where the settings say. Returns the file of the unix socket, if there is one.
-///
-/// # Errors
-/// [`Error::Storage`] naming the address that cannot be listened on, [`Error::Config`] if there is
-/// none.
-pub(super) async fn listen(
-    server: &Arc<Server>,
-    config: &Config,
-) -> Result<Option<PathBuf>, Error> {
-    let mut described = Vec::new();
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        let mut binds = String::new();
-        for address in addresses(config) {
-            match bind(&address.host, config).await {
-                Ok(list) => {
-                    listeners.extend(list);
-                    binds.push_str(&format!("bind={},", address.host));
-                }
-                Err(error) if address.is_optional => {
-                    tracing::warn!("not listening on {}: {error}", address.host);
-                }
-                Err(error) => {
-                    let at = format!("{}:{}", address.host, config.port);
-                    return Err(StorageError::io(at, "listen on", &error).into());
+/// Where clients come in.
+pub(super) struct Door {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, PathBuf)>,
+    /// As INFO shows it.
+    described: Vec<String>,
+    keepalive_s: u32,
+}
+
+impl Door {
+    /// Listens where the settings say.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] naming the address that cannot be listened on, [`Error::Config`] if
+    /// there is none.
+    pub(super) async fn open(config: &Config) -> Result<Door, Error> {
+        let keepalive_s = config.tcp_keepalive;
+        let mut door = Door { tcp: Vec::new(), unix: None, described: Vec::new(), keepalive_s };
+        if config.port != 0 {
+            let mut binds = String::new();
+            for address in addresses(config) {
+                match bind(&address.host, config).await {
+                    Ok(list) => {
+                        door.tcp.extend(list);
+                        binds.push_str(&format!("bind={},", address.host));
+                    }
+                    Err(error) if address.is_optional => {
+                        tracing::warn!("not listening on {}: {error}", address.host);
+                    }
+                    Err(error) => {
+                        let at = format!("{}:{}", address.host, config.port);
+                        return Err(StorageError::io(at, "listen on", &error).into());
+                    }
                 }
             }
+            door.described.push(format!("name=tcp,{binds}port={}", config.port));
         }
-        described.push(format!("name=tcp,{binds}port={}", config.port));
+        if !config.unixsocket.as_os_str().is_empty() {
+            let path = &config.unixsocket;
+            let listener =
+                bind_unix(config).map_err(|error| StorageError::io(path, "listen on", &error))?;
+            door.described.push(format!("name=unix,bind={}", path.display()));
+            door.unix = Some((listener, path.clone()));
+        }
+        if door.tcp.is_empty() && door.unix.is_none() {
+            return Err(Error::Config("Configured to not listen anywhere, exiting.".to_owned()));
+        }
+        Ok(door)
     }
-    let mut socket_file = None;
-    let mut unix = None;
-    if !config.unixsocket.as_os_str().is_empty() {
-        let path = &config.unixsocket;
-        let listener =
-            bind_unix(config).map_err(|error| StorageError::io(path, "listen on", &error))?;
-        described.push(format!("name=unix,bind={}", path.display()));
-        socket_file = Some(path.clone());
-        unix = Some(listener);
+
+    /// A door at one address.
+    pub(super) fn at(listener: TcpListener) -> Door {
+        Door { tcp: vec![listener], unix: None, described: Vec::new(), keepalive_s: 0 }
     }
-    if listeners.is_empty() && unix.is_none() {
-        return Err(Error::Config("Configured to not listen anywhere, exiting.".to_owned()));
+
+    /// Waits for the next client.
+    ///
+    /// # Errors
+    /// What the system says; the next call may succeed.
+    pub(super) async fn accept(&self) -> io::Result<(Socket, Origin)> {
+        poll_fn(|context| {
+            for listener in &self.tcp {
+                if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                    let tcp = |(stream, peer)| of_tcp(stream, peer, self.keepalive_s);
+                    return Poll::Ready(accepted.and_then(tcp));
+                }
+            }
+            if let Some((listener, path)) = &self.unix
+                && let Poll::Ready(accepted) = listener.poll_accept(context)
+            {
+                return Poll::Ready(accepted.and_then(|(stream, _)| of_unix(stream, path)));
+            }
+            Poll::Pending
+        })
+        .await
     }
-    server.core.stats.tcp_port.set(u64::from(config.port));
-    server.core.stats.set_listeners(described);
-    for listener in listeners {
-        tokio::spawn(accept_tcp(server.clone(), listener));
+
+    /// Lets everyone in who comes, from now on. Returns the file of the unix socket, if there is
+    /// one.
+    pub(super) fn serve(mut self, server: &Arc<Server>, config: &Config) -> Option<PathBuf> {
+        server.core.stats.tcp_port.set(u64::from(config.port));
+        server.core.stats.set_listeners(std::mem::take(&mut self.described));
+        let path = self.unix.as_ref().map(|(_, path)| path.clone());
+        tokio::spawn(self.let_in(server.clone()));
+        path
     }
-    if let Some(listener) = unix {
-        tokio::spawn(accept_unix(server.clone(), listener));
+
+    /// Lets everyone in who comes, without end.
+    pub(super) async fn let_in(mut self, server: Arc<Server>) {
+        loop {
+            self.keepalive_s = server.core.config().tcp_keepalive;
+            match self.accept().await {
+                Ok((socket, origin)) => server.welcome(socket, origin),
+                Err(error) => refuse(&error).await,
+            }
+        }
     }
-    Ok(socket_file)
 }
 
 struct Address {
@@ -132,27 +179,31 @@ fn remove_old_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Accepts without end.
-pub(super) async fn accept_tcp(server: Arc<Server>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                set_options(&stream, server.core.config().tcp_keepalive);
-                let local = stream.local_addr().map(|local| local.to_string());
-                let Ok(stream) = stream.into_std() else { continue };
-                let socket = Socket::Tcp(stream);
-                let origin = Origin {
-                    address: peer.to_string().into(),
-                    local_address: local.unwrap_or_default().into(),
-                    is_local: peer.ip().to_canonical().is_loopback(),
-                    is_unix: false,
-                    descriptor: socket.descriptor(),
-                };
-                server.welcome(socket, origin);
-            }
-            Err(error) => refuse(&error).await,
-        }
-    }
+fn of_tcp(stream: TcpStream, peer: SocketAddr, keepalive_s: u32) -> io::Result<(Socket, Origin)> {
+    set_options(&stream, keepalive_s);
+    let local = stream.local_addr().map(|local| local.to_string());
+    let socket = Socket::Tcp(stream.into_std()?);
+    let origin = Origin {
+        address: peer.to_string().into(),
+        local_address: local.unwrap_or_default().into(),
+        is_local: peer.ip().to_canonical().is_loopback(),
+        is_unix: false,
+        descriptor: socket.descriptor(),
+    };
+    Ok((socket, origin))
+}
+
+fn of_unix(stream: UnixStream, path: &Path) -> io::Result<(Socket, Origin)> {
+    let socket = Socket::Unix(stream.into_std()?);
+    let address: Box<str> = format!("{}:0", path.display()).into();
+    let origin = Origin {
+        address: address.clone(),
+        local_address: address,
+        is_local: true,
+        is_unix: true,
+        descriptor: socket.descriptor(),
+    };
+    Ok((socket, origin))
 }
 
 /// A connection works without these options, too.
@@ -174,30 +225,8 @@ fn set_options(stream: &TcpStream, keepalive_s: u32) {
     }
 }
 
-async fn accept_unix(server: Arc<Server>, listener: UnixListener) {
-    let path = server.core.config().unixsocket.display().to_string();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let Ok(stream) = stream.into_std() else { continue };
-                let socket = Socket::Unix(stream);
-                let address: Box<str> = format!("{path}:0").into();
-                let origin = Origin {
-                    address: address.clone(),
-                    local_address: address,
-                    is_local: true,
-                    is_unix: true,
-                    descriptor: socket.descriptor(),
-                };
-                server.welcome(socket, origin);
-            }
-            Err(error) => refuse(&error).await,
-        }
-    }
-}
-
 /// An error of one accept must not end accepting: out of file descriptors, it heals.
-async fn refuse(error: &io::Error) {
+pub(super) async fn refuse(error: &io::Error) {
     tracing::warn!("a connection could not be accepted: {error}");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listen.rs` | where it listens; what comes in |
 //! | `serve.rs` | a program that listens |
+//! | `loading.rs` | what clients get while the data is being loaded |
 //! | `connection.rs` | one client's task: reads, dispatches, replies |
 //! | `waiting.rs`, `transaction.rs` | what it awaits; WATCH and EXEC |
 //! | `client.rs` | what a client has set, and the commands that set it |
@@ -19,6 +20,7 @@ mod clients;
 mod connection;
 mod listen;
 mod listing;
+mod loading;
 mod meter;
 mod monitor;
 mod output;
@@ -33,13 +35,14 @@ mod waiting;
 use crate::config::Config;
 use crate::db::admin::Shutdown;
 use crate::db::home::Home;
-use crate::db::{Core, Db};
+use crate::db::{Core, Db, Opening};
 use crate::error::{CommandError, Error};
 pub use serve::Listening;
 
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
+use listen::Door;
 use monitor::Monitors;
 use output::Output;
 use socket::{Origin, Socket};
@@ -86,15 +89,30 @@ impl Server {
         })
     }
 
-    /// Listens where the settings say, until SIGTERM, SIGINT, or SHUTDOWN.
+    /// Listens where the settings say and opens the database, while clients are told to wait;
+    /// then serves them until SIGTERM, SIGINT, or SHUTDOWN. `opened` looks at the database before
+    /// anyone else does.
     ///
     /// # Errors
-    /// [`Error::Storage`] naming the address that cannot be listened on, [`Error::Config`] if
-    /// there is none.
-    pub async fn run(db: &Db, config: &Config) -> Result<(), Error> {
+    /// [`Error::Storage`] naming the address that cannot be listened on, or as [`Db::open`];
+    /// [`Error::Config`] if there is no address.
+    pub async fn run(
+        opening: Opening,
+        config: &Config,
+        opened: impl FnOnce(&Db),
+    ) -> Result<Db, Error> {
         refuse_what_is_unsafe_to_ignore(config)?;
+        let door = Door::open(config).await?;
+        let progress = opening.progress();
+        let load = tokio::task::spawn_blocking(move || opening.finish());
+        let (db, stay) = loading::answer(&door, config, progress, load).await;
+        let db = db.map_err(|_| Error::Stopped)??;
+        opened(&db);
         let server = Server::new(db.core().clone());
-        let socket_file = listen::listen(&server, config).await?;
+        let socket_file = door.serve(&server, config);
+        for (socket, origin) in stay {
+            server.welcome(socket, origin);
+        }
         let tended = server.clone();
         tokio::spawn(async move {
             loop {
@@ -112,7 +130,7 @@ impl Server {
             // Somebody may have removed it already.
             drop(std::fs::remove_file(path));
         }
-        Ok(())
+        Ok(db)
     }
 
     /// Stops the server soon.

@@ -1,6 +1,7 @@
 //! A program that listens: its database on the Redis protocol, beside its own calls.
 
-use super::{Server, TEND_INTERVAL, listen, refuse_what_is_unsafe_to_ignore};
+use super::listen::Door;
+use super::{Server, TEND_INTERVAL, refuse_what_is_unsafe_to_ignore};
 use crate::db::Db;
 use crate::db::home::Home;
 use crate::error::{Error, StorageError};
@@ -84,7 +85,7 @@ async fn serve(server: Arc<Server>, listener: TcpListener, ended: oneshot::Recei
         }
     };
     tokio::select! {
-        () = listen::accept_tcp(server.clone(), listener) => {}
+        () = Door::at(listener).let_in(server.clone()) => {}
         () = tend => {}
         () = server.stop.notified() => tracing::info!("SHUTDOWN: the database listens no more"),
         _ = ended => {}

@@ -57,6 +57,14 @@ impl Socket {
         };
     }
 
+    /// Another handle of the same connection.
+    pub(super) fn try_clone(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone()?),
+            Socket::Unix(stream) => Socket::Unix(stream.try_clone()?),
+        })
+    }
+
     /// Registers with the runtime of this thread.
     pub(super) fn split(self) -> io::Result<(Reader, Writer)> {
         Ok(match self {

@@ -6,7 +6,7 @@
 //! then only keys that no change behind it contradicts. What is missing is said.
 
 use super::checkpoint::{self, Slice};
-use super::recovery;
+use super::recovery::{self, LoadProgress};
 use crate::codec::Corrupt;
 use crate::error::StorageError;
 use crate::keyspace::{Action, Change, DATABASES, Frozen, Keyspace, SLOTS, Spaces};
@@ -49,7 +49,8 @@ impl Report {
 pub fn check(directory: &Directory) -> Result<Report, StorageError> {
     let mut verdicts = BTreeMap::new();
     for position in directory.snapshots()? {
-        let loaded = recovery::load(directory, position, &mut [&mut keyspace()]);
+        let loaded =
+            recovery::load(directory, position, &mut [&mut keyspace()], &LoadProgress::default());
         let verdict = loaded.map(|loaded| format!("whole, {} keys", loaded.keys));
         verdicts.insert(directory.snapshot_path(position), verdict.map_err(|e| e.to_string()));
     }
@@ -116,9 +117,11 @@ fn check_log(
 
 fn try_start(directory: &Directory) -> Result<String, StorageError> {
     let mut space = keyspace();
-    let (snapshot, _) = recovery::load_newest(directory, &mut [&mut space])?;
+    let (snapshot, _) =
+        recovery::load_newest(directory, &mut [&mut space], &LoadProgress::default())?;
     let from = snapshot.map(|loaded| loaded.position).unwrap_or_default();
-    let log = recovery::replay(directory.path(), from, &mut [&mut space], |visit| {
+    let told = LoadProgress::default();
+    let log = recovery::replay(directory.path(), from, &mut [&mut space], &told, |visit| {
         aof::inspect(directory, from, visit)
     })?;
     let keys: usize = (0..DATABASES).map(|db| space.database(db).len()).sum();
@@ -158,7 +161,7 @@ pub fn salvage(directory: &Directory, new: &Arc<Directory>) -> Result<Salvaged, 
     let mut space = keyspace();
     let mut whole = None;
     for position in directory.snapshots()?.into_iter().rev() {
-        match recovery::load(directory, position, &mut [&mut space]) {
+        match recovery::load(directory, position, &mut [&mut space], &LoadProgress::default()) {
             Ok(_) => {
                 whole = Some(position);
                 break;

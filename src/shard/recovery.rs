@@ -50,6 +50,29 @@ pub struct Found {
     pub log: Recovered,
 }
 
+/// How far the loading of a database has come; another thread may look.
+#[derive(Debug, Default)]
+pub struct LoadProgress {
+    total_bytes: AtomicU64,
+    loaded_bytes: AtomicU64,
+}
+
+impl LoadProgress {
+    /// Bytes to read, as far as that is known, and bytes read.
+    pub fn bytes(&self) -> (u64, u64) {
+        let loaded = self.loaded_bytes.load(Ordering::Relaxed);
+        (self.total_bytes.load(Ordering::Relaxed).max(loaded), loaded)
+    }
+
+    fn expect(&self, bytes: u64) {
+        self.total_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) {
+        self.loaded_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// Fills empty shards with what the directory holds, and opens its log to go on there.
 ///
 /// # Errors
@@ -59,12 +82,14 @@ pub fn open(
     directory: &Arc<Directory>,
     options: AofOptions,
     shards: &mut [&mut Shard],
+    told: &LoadProgress,
 ) -> Result<(Arc<Aof>, Found), StorageError> {
     let mut spaces: Vec<&mut Keyspace> =
         shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
-    let (snapshot, damaged) = load_newest(directory, &mut spaces)?;
+    let (snapshot, damaged) = load_newest(directory, &mut spaces, told)?;
     let from = snapshot.map(|loaded| loaded.position).unwrap_or_default();
-    let opened = replay(directory.path(), from, &mut spaces, |visit| {
+    told.expect(directory.log_bytes_from(from)?);
+    let opened = replay(directory.path(), from, &mut spaces, told, |visit| {
         Aof::open(Arc::clone(directory), options, from, visit)
     });
     let (aof, log) = opened.map_err(|error| damaged.first().cloned().unwrap_or(error))?;
@@ -92,10 +117,11 @@ pub fn open(
 pub(super) fn load_newest(
     directory: &Directory,
     spaces: &mut [&mut Keyspace],
+    told: &LoadProgress,
 ) -> Result<(Option<Loaded>, Vec<StorageError>), StorageError> {
     let mut damaged = Vec::new();
     for &position in directory.snapshots()?.iter().rev() {
-        match load(directory, position, spaces) {
+        match load(directory, position, spaces, told) {
             Ok(loaded) => return Ok((Some(loaded), damaged)),
             Err(error @ StorageError::Version { .. }) => return Err(error),
             Err(error) => {
@@ -118,6 +144,7 @@ pub(super) fn replay<R>(
     path: &Path,
     from: Position,
     spaces: &mut [&mut Keyspace],
+    told: &LoadProgress,
     read: impl FnOnce(&mut Visit<'_>) -> Result<R, StorageError>,
 ) -> Result<R, StorageError> {
     /// What was removed is freed after so many frames: it may be large.
@@ -135,6 +162,7 @@ pub(super) fn replay<R>(
             },
         )?;
         frames += 1;
+        told.add(payload.len());
         if frames.is_multiple_of(FRAMES) {
             (0..count).for_each(|at| drop(spaces.at_mut(at).take_garbage()));
             progress.tell(|| format!("position {position}"));
@@ -157,12 +185,15 @@ pub fn load(
     directory: &Directory,
     position: Position,
     spaces: &mut [&mut Keyspace],
+    told: &LoadProgress,
 ) -> Result<Loaded, StorageError> {
     let begun = Instant::now();
     let reader = SnapshotReader::open(directory, position)?;
+    told.expect(reader.summary().bytes);
     let loader = Loader {
         works: works(&reader)?,
         reader,
+        told,
         spaces: spaces.iter_mut().map(|space| (space.slots(), Mutex::new(&mut **space))).collect(),
         next: AtomicUsize::new(0),
         keys: AtomicU64::new(0),
@@ -200,6 +231,7 @@ pub(super) fn load_whole_sections(
     let loader = Loader {
         works,
         reader,
+        told: &LoadProgress::default(),
         spaces: vec![(space.slots(), Mutex::new(space))],
         next: AtomicUsize::new(0),
         keys: AtomicU64::new(0),
@@ -232,6 +264,7 @@ fn works(reader: &SnapshotReader) -> Result<Vec<Range<usize>>, StorageError> {
 /// What the threads that load a snapshot share.
 struct Loader<'s> {
     reader: SnapshotReader,
+    told: &'s LoadProgress,
     works: Vec<Range<usize>>,
     spaces: Vec<(Range<u16>, Mutex<&'s mut Keyspace>)>,
     /// The next piece of work.
@@ -273,6 +306,7 @@ impl Loader<'_> {
         let mut open = None;
         for (at, section) in sections.iter().enumerate() {
             self.reader.read(section, payload)?;
+            self.told.add(payload.len());
             decode(section.tag.database, payload, &mut open, keys)
                 .and_then(|()| match (&open, at + 1 == sections.len()) {
                     (Some(_), true) => Err(Corrupt("a stream ends in its middle")),

@@ -27,7 +27,8 @@ fn directory() -> FaultDisk {
     let directory = Directory::open(DIR, Arc::new(disk.clone())).unwrap();
     let options =
         AofOptions { policy: SyncPolicy::No, sync_thread: false, ..AofOptions::default() };
-    let (aof, _) = recovery::open(&directory, options, &mut [&mut shard]).unwrap();
+    let (aof, _) =
+        recovery::open(&directory, options, &mut [&mut shard], &LoadProgress::default()).unwrap();
     (0..10).for_each(|n| add(&mut shard, &aof, &format!("a{n}"), 1));
     let position = aof.end();
     shard.keyspace_mut().begin_handover();
@@ -82,8 +83,8 @@ fn saved(disk: &FaultDisk) -> (Vec<(u8, String)>, Vec<String>) {
     let new = FaultDisk::new(2);
     let directory = Directory::open("/new", Arc::new(new)).unwrap();
     let salvaged = salvage(&look(disk), &directory).unwrap();
-    let mut space = keyspace();
-    recovery::load(&directory, salvaged.position, &mut [&mut space]).unwrap();
+    let (mut space, told) = (keyspace(), LoadProgress::default());
+    recovery::load(&directory, salvaged.position, &mut [&mut space], &told).unwrap();
     space.check();
     let keys = (0..DATABASES).flat_map(|db| {
         space.database(db).slots_from(0).map(move |(_, slot)| {

@@ -52,9 +52,10 @@ fn options() -> AofOptions {
 
 impl World {
     fn open(disk: &FaultDisk, count: u16) -> Result<World, StorageError> {
-        let mut shards = shards(count);
+        let (mut shards, told) = (shards(count), LoadProgress::default());
         let directory = Directory::open("/data", Arc::new(disk.clone()))?;
-        let (aof, found) = open(&directory, options(), &mut shards.iter_mut().collect::<Vec<_>>())?;
+        let (aof, found) =
+            open(&directory, options(), &mut shards.iter_mut().collect::<Vec<_>>(), &told)?;
         let kept = found.snapshot.iter().map(|loaded| loaded.position).collect();
         Ok(World { shards, directory, aof, found, kept, now: 1000 })
     }
