@@ -40,8 +40,8 @@ pub use reader::{Cut, Visit, inspect};
 pub struct AofOptions {
     /// When it is made durable.
     pub policy: SyncPolicy,
-    /// **Limit** of bytes that are written and not durable; beyond it [`Aof::room`] refuses. Not
-    /// under [`SyncPolicy::No`].
+    /// **Limit** of bytes that are written and not durable; beyond it [`Aof::room`] refuses what
+    /// comes next. Not under [`SyncPolicy::No`].
     pub unsynced_bytes_max: u64,
     /// A segment longer than this is followed by a new one.
     pub segment_bytes: u64,
@@ -234,13 +234,15 @@ impl Aof {
     /// # Errors
     /// Why not: the log is broken or closed, the disk is full, or too much waits for a sync.
     pub fn room(&self, bytes: usize, growing: bool) -> Result<(), StorageError> {
-        let need = self.end().0 + (bytes + FRAME_HEADER_MAX) as u64;
+        let end = self.end().0;
+        let need = end + (bytes + FRAME_HEADER_MAX) as u64;
         let reserve = if growing { self.log.options.reserve_bytes } else { 0 };
         let fits = need + reserve <= self.log.ahead.load(Ordering::Acquire);
-        if fits && !self.log.refusing.load(Ordering::Acquire) && !self.log.is_behind(need) {
+        // By what waits already: a command larger than the limit must not be refused for ever.
+        if fits && !self.log.refusing.load(Ordering::Acquire) && !self.log.is_behind(end) {
             return Ok(());
         }
-        self.log.find_room(need, need + reserve)
+        self.log.find_room(end, need + reserve)
     }
 
     /// Why the log refuses, if it does.
@@ -486,7 +488,7 @@ impl Log {
         }
     }
 
-    /// Whether too much would wait for a sync if the log ended at `end`.
+    /// Whether too much waits for a sync if the log ends at `end`.
     fn is_behind(&self, end: u64) -> bool {
         self.unsynced_bytes(end) > self.options.unsynced_bytes_max
             && self.policy() != SyncPolicy::No
@@ -576,11 +578,11 @@ impl Log {
     }
 
     /// The slow part of [`Aof::room`]: allocates, or says why there is no room.
-    fn find_room(&self, least: u64, need: u64) -> Result<(), StorageError> {
+    fn find_room(&self, end: u64, need: u64) -> Result<(), StorageError> {
         let tail = lock(&self.tail);
         tail.check_usable()?;
-        if self.is_behind(least) {
-            let bytes = self.unsynced_bytes(least);
+        if self.is_behind(end) {
+            let bytes = self.unsynced_bytes(end);
             return Err(StorageError::Stopped(format!("{bytes} bytes wait for the disk")));
         }
         let segment = &tail.segment;

@@ -390,3 +390,19 @@ fn a_stopped_process_goes_on_where_it_was() {
     assert_eq!(waiter.reply(), format!("[[s [[{second} [c d]]]]]"));
     assert_eq!(client.ask("XLEN s"), ":2");
 }
+
+#[test]
+fn a_value_larger_than_what_may_wait_for_the_disk_is_written_all_the_same() {
+    for policy in ["always", "everysec"] {
+        let args = ["--appendfsync", policy, "--aof-unsynced-max-bytes", "1mb"];
+        let server = Server::start(&args);
+        let mut client = server.connect();
+        let large = vec![b'x'; 3 << 20];
+        let add: [&[u8]; 5] = [b"XADD", b"s", b"1-0", b"field", &large];
+        assert_eq!(client.call(&add).to_string(), "1-0");
+        let server = server.kill().start(&args);
+        let mut client = server.connect();
+        let reply = client.call(&["XRANGE", "s", "-", "+"]);
+        assert!(reply.array()[0].array()[1].array()[1] == Value::Bulk(large));
+    }
+}
