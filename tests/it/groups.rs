@@ -34,27 +34,35 @@ fn with_pending(test: impl Fn(&mut Client, &mut Client)) {
 fn xgroup() {
     with_shards(&[], |server| {
         server.connect().check(
-            r#"XGROUP CREATE s g $ => -ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.
+            r#"XGROUP CREATE s g $ => -ERR The XGROUP subcommand requires the key to exist. Note \
+                   that for CREATE you may want to use the MKSTREAM option to create an empty \
+                   stream automatically.
                XGROUP CREATE s g $ MKSTREAM => +OK
                XGROUP CREATE s g 0 => -BUSYGROUP Consumer Group name already exists
                XGROUP CREATE s h - => -ERR Invalid stream ID specified as stream command argument
-               XGROUP CREATE s h 0 ENTRIESREAD -2 => -ERR value for ENTRIESREAD must be positive or -1
-               XGROUP CREATE s h 0 FOO => -ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.
+               XGROUP CREATE s h 0 ENTRIESREAD -2 => -ERR value for ENTRIESREAD must be positive \
+                   or -1
+               XGROUP CREATE s h 0 FOO => -ERR unknown subcommand or wrong number of arguments for \
+                   'CREATE'. Try XGROUP HELP.
                XGROUP FOO s h => -ERR unknown subcommand 'FOO'. Try XGROUP HELP.
                XGROUP create s => -ERR wrong number of arguments for 'xgroup|create' command
                XGROUP CREATE s h 0 ENTRIESREAD 7 => +OK
                XGROUP SETID s h + => +OK
                XGROUP SETID s none 0 => -NOGROUP No such consumer group 'none' for key name 's'
-               XGROUP SETID none g 0 => -ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.
+               XGROUP SETID none g 0 => -ERR The XGROUP subcommand requires the key to exist. Note \
+                   that for CREATE you may want to use the MKSTREAM option to create an empty \
+                   stream automatically.
                XGROUP CREATECONSUMER s g c => :1
                XGROUP CREATECONSUMER s g c => :0
-               XGROUP CREATECONSUMER s none c => -NOGROUP No such consumer group 'none' for key name 's'
+               XGROUP CREATECONSUMER s none c => -NOGROUP No such consumer group 'none' for key \
+                   name 's'
                XGROUP DELCONSUMER s g c => :0
                XGROUP DELCONSUMER s g none => :0
                XGROUP DESTROY s h => :1
                XGROUP DESTROY s h => :0
                SET text x => +OK
-               XGROUP CREATE text g 0 => -WRONGTYPE Operation against a key holding the wrong kind of value"#,
+               XGROUP CREATE text g 0 => -WRONGTYPE Operation against a key holding the wrong kind \
+                   of value"#,
         );
     });
 }
@@ -68,14 +76,23 @@ fn xreadgroup() {
                XREADGROUP GROUP g e STREAMS s 0 => [["s" []]]
                XDEL s 2-0 => :1
                XREADGROUP GROUP g c STREAMS s 1 => [["s" [["2-0" null-array] ["3-0" ["n" "3"]]]]]
-               XREADGROUP GROUP g c STREAMS s => -ERR wrong number of arguments for 'xreadgroup' command
-               XREADGROUP GROUP g c STREAMS s t > => -ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.
+               XREADGROUP GROUP g c STREAMS s => -ERR wrong number of arguments for 'xreadgroup' \
+                   command
+               XREADGROUP GROUP g c STREAMS s t > => -ERR Unbalanced 'xreadgroup' list of streams: \
+                   for each stream key an ID or '>' must be specified.
                XREADGROUP COUNT 1 NOACK STREAMS s > => -ERR Missing GROUP option for XREADGROUP
-               XREADGROUP GROUP none c STREAMS s > => -NOGROUP No such key 's' or consumer group 'none' in XREADGROUP with GROUP option
-               XREADGROUP GROUP g c STREAMS s none > > => -NOGROUP No such key 'none' or consumer group 'g' in XREADGROUP with GROUP option
-               XREADGROUP GROUP g c STREAMS s $ => -ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.
-               XREADGROUP GROUP g c CLAIM -1 STREAMS s > => -ERR min-idle-time must be a positive integer
-               XREADGROUP GROUP g c CLAIM x STREAMS s > => -ERR min-idle-time is not an integer or out of range
+               XREADGROUP GROUP none c STREAMS s > => -NOGROUP No such key 's' or consumer group \
+                   'none' in XREADGROUP with GROUP option
+               XREADGROUP GROUP g c STREAMS s none > > => -NOGROUP No such key 'none' or consumer \
+                   group 'g' in XREADGROUP with GROUP option
+               XREADGROUP GROUP g c STREAMS s $ => -ERR The $ ID is meaningless in the context of \
+                   XREADGROUP: you want to read the history of this consumer by specifying a \
+                   proper ID, or use the > ID to get new messages. The $ ID would just return an \
+                   empty result set.
+               XREADGROUP GROUP g c CLAIM -1 STREAMS s > => -ERR min-idle-time must be a positive \
+                   integer
+               XREADGROUP GROUP g c CLAIM x STREAMS s > => -ERR min-idle-time is not an integer or \
+                   out of range
                XREADGROUP GROUP g c NOACK COUNT 1 STREAMS s > => [["s" [["5-0" ["n" "5"]]]]]"#,
         );
         resp3.check(
@@ -107,8 +124,10 @@ fn xreadgroup_claim() {
             r#"["1-0" "d" :2] ["2-0" "d" :2] ["3-0" "d" :2] ["4-0" "d" :1]"#
         );
         client.check(
-            r#"XREADGROUP GROUP g e CLAIM 86400000 COUNT 1 STREAMS s > => [["s" [["5-0" ["n" "5"] :0 :0]]]]
-               XREADGROUP GROUP g e MAXCOUNT 1 CLAIM 86400000 STREAMS s > => [["s" [["6-0" ["n" "6"] :0 :0]]]]
+            r#"XREADGROUP GROUP g e CLAIM 86400000 COUNT 1 STREAMS s > => [["s" [["5-0" ["n" "5"] \
+                   :0 :0]]]]
+               XREADGROUP GROUP g e MAXCOUNT 1 CLAIM 86400000 STREAMS s > => [["s" [["6-0" ["n" \
+                   "6"] :0 :0]]]]
                XREADGROUP GROUP g e CLAIM 86400000 STREAMS s > => null-array"#,
         );
     });
@@ -127,11 +146,13 @@ fn acknowledging() {
                XGROUP CREATE s h 0 => +OK
                XACKDEL s g ACKED IDS 1 3-0 => [:2]
                XACKDEL none g IDS 1 3-0 => [:-1]
-               XACKDEL s g IDS 2 3-0 => -ERR The `numids` parameter must match the number of arguments
+               XACKDEL s g IDS 2 3-0 => -ERR The `numids` parameter must match the number of \
+                   arguments
                XACKDEL s g FOO IDS 1 3-0 => -ERR syntax error
                XPENDING s g => [:0 null null null-array]
                SET text x => +OK
-               XACK text g 1-0 => -WRONGTYPE Operation against a key holding the wrong kind of value"#,
+               XACK text g 1-0 => -WRONGTYPE Operation against a key holding the wrong kind of \
+                   value"#,
         );
     });
 }
@@ -218,7 +239,8 @@ fn giving_up() {
                XNACK s g FATAL IDS 1 3-0 => :1
                XNACK s g FAIL IDS 1 5-0 => :0
                XNACK s g FAIL IDS 1 5-0 FORCE RETRYCOUNT 4 => :1
-               XPENDING s g - + 10 => [["1-0" "" :-1 :1] ["2-0" "" :-1 :0] ["3-0" "" :-1 :9223372036854775807] ["5-0" "" :-1 :4]]
+               XPENDING s g - + 10 => [["1-0" "" :-1 :1] ["2-0" "" :-1 :0] ["3-0" "" :-1 \
+                   :9223372036854775807] ["5-0" "" :-1 :4]]
                XPENDING s g => [:4 "1-0" "5-0" []]
                XNACK s g FOO IDS 1 1-0 => -ERR mode must be SILENT, FAIL, or FATAL
                XNACK s g FAIL IDS 0 1-0 => -ERR numids must be a positive integer
@@ -265,7 +287,11 @@ fn descriptions() {
         let reply = client.run("XINFO GROUPS s").to_string();
         assert_eq!(
             reply,
-            r#"[["name" "g" "consumers" :1 "pending" :3 "last-delivered-id" "3-0" "entries-read" :3 "lag" :3]]"#
+            [
+                r#"[["name" "g" "consumers" :1 "pending" :3"#,
+                r#""last-delivered-id" "3-0" "entries-read" :3 "lag" :3]]"#
+            ]
+            .join(" ")
         );
         let reply = client.run("XINFO CONSUMERS s g").to_string();
         assert!(reply.starts_with(r#"[["name" "c" "pending" :2 "idle" :"#), "{reply}");

@@ -104,10 +104,13 @@ impl Client {
         self.read()
     }
 
-    /// Runs commands, one a line; each must give the reply behind the `=>`.
+    /// Runs commands, one a line; each must give the reply behind the `=>`. A line that ends with
+    /// a backslash goes on in the next.
     #[track_caller]
     pub(crate) fn check(&mut self, script: &str) {
-        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let lines: Vec<&str> = script.lines().map(str::trim).collect();
+        let script = lines.join("\n").replace(" \\\n", " ");
+        for line in script.lines().filter(|line| !line.is_empty()) {
             let (command, reply) = line.split_once(" => ").expect("a line has a reply");
             let got = self.run(command.trim()).to_string();
             assert_eq!(got.trim_end(), reply.trim(), "{command}");
