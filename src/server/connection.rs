@@ -22,7 +22,7 @@ use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
 use crate::shard::Turn;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -42,6 +42,8 @@ const UNAUTHENTICATED_INPUT_MAX: usize = 1 << 20;
 const UNAUTHENTICATED_OUTPUT_MAX: usize = 16 * 1024;
 
 thread_local! {
+    /// The reader of the connection that has bytes: the others need none between requests.
+    static READER: Cell<RequestReader> = Cell::default();
     /// What all connections of a thread read into.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -52,7 +54,8 @@ pub(super) struct Connection {
     pub(super) home: Rc<Home>,
     pub(super) config: Arc<Config>,
     reader: Reader,
-    requests: RequestReader,
+    /// Reads the request that has begun and not ended.
+    requests: Option<Box<RequestReader>>,
     /// Bytes that were read and not used yet.
     pending: Vec<u8>,
     pub(super) client: Client,
@@ -101,7 +104,7 @@ impl Connection {
             home,
             config,
             reader,
-            requests: RequestReader::new(),
+            requests: None,
             pending: Vec::new(),
             client,
             output,
@@ -115,7 +118,7 @@ impl Connection {
     }
 
     /// Serves the client until it leaves.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let core = self.home.core().clone();
         // Whatever ends the connection, what it has set elsewhere is taken back below.
         drop(self.serve().await);
@@ -124,7 +127,7 @@ impl Connection {
         self.client.unsubscribe_all(around);
         self.server.monitors.remove(self.client.shared.id);
         if !self.client.watched.is_empty() {
-            drop(self.unwatch().await);
+            drop(Box::pin(self.unwatch()).await);
         }
         self.server.clients.remove(self.client.shared.id);
         if self.client.shared.left_output_unread() {
@@ -151,8 +154,7 @@ impl Connection {
                 match step {
                     Step::Read => break,
                     Step::Close => return self.flush().await,
-                    // Boxed, because it is large and most of the time there is none.
-                    Step::Await(job) => Box::pin(self.run_job(job)).await?,
+                    Step::Await(job) => self.run_job(job).await?,
                 }
                 if self.closing {
                     return self.flush().await;
@@ -344,7 +346,7 @@ impl Connection {
     /// Runs requests until something must be awaited. Returns how many bytes were used.
     fn process(&mut self, input: &[u8]) -> (usize, Step) {
         let mut limits = self.limits();
-        let mut requests = std::mem::take(&mut self.requests);
+        let mut requests = self.requests.take().map_or_else(|| READER.take(), |reader| *reader);
         let mut used = 0;
         // Consecutive commands for the same other shards, which are one visit.
         let mut run: Option<(ShardSet, Vec<Queued>)> = None;
@@ -393,7 +395,11 @@ impl Connection {
             Some((set, run)) => Step::Await(Job::Run(set, run)),
             None => step,
         };
-        self.requests = requests;
+        if requests.is_between() {
+            READER.set(requests);
+        } else {
+            self.requests = Some(Box::new(requests));
+        }
         self.meter.flush(&self.config);
         self.show_activity();
         let seen = &self.client.shared.seen;

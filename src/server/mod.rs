@@ -182,7 +182,7 @@ impl Server {
         client.show();
         let output = Output::new(home.clone(), shared, writer);
         let connection = Connection::new(self, home.clone(), reader, client, output);
-        tokio::task::spawn_local(connection.run());
+        tokio::task::spawn_local(Box::new(connection).run());
     }
 }
 

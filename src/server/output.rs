@@ -204,7 +204,11 @@ impl Outlet for Output {
             let position = position.max(buffer.position);
             let end = buffer.bytes.len();
             buffer.reached = position;
-            buffer.chunks.push_back((end, position));
+            if buffer.chunks.is_empty() && self.home.is_released(position) {
+                buffer.released = end;
+            } else {
+                buffer.chunks.push_back((end, position));
+            }
         }
         self.send();
     }

@@ -138,6 +138,11 @@ impl RequestReader {
         Self::default()
     }
 
+    /// Whether no request has begun and none was skipped: then any reader may go on.
+    pub fn is_between(&self) -> bool {
+        self.expected == Expected::Request && self.skipped == 0
+    }
+
     /// Reads the next request, and tells how many bytes of `buffer` the caller is to drop before
     /// the next call. `None`: the request is not complete; call again with the same bytes and
     /// more.

@@ -14,6 +14,8 @@ use crate::persist::Position;
 use crate::shard::Turn;
 use crate::shard::waiters::{WaitCell, Woken};
 use crate::stream::UnixMs;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,23 +44,30 @@ pub(super) enum Job {
 }
 
 impl Connection {
-    pub(super) async fn run_job(&mut self, job: Job) -> Result<(), Error> {
+    /// What awaits a job: boxed, because most of the time there is none, and each by itself,
+    /// because many connections wait at once and they differ much in size.
+    pub(super) fn run_job(
+        &mut self,
+        job: Job,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + '_>> {
         match job {
-            Job::Run(set, run) => self.run_elsewhere(set, run).await,
-            Job::Exec => self.exec().await,
-            Job::Watch(keys) => self.watch(keys).await,
-            Job::Unwatch => self.unwatch().await,
-            Job::Blocked(set, blocked) => self.wait(set, blocked).await,
-            Job::Drain => self.drain().await,
-            Job::Paused(queued) => self.run_after_pause(queued).await,
-            Job::Pause(paused, ms) => {
-                self.pause(paused, ms).await?;
-                self.reply(|out| out.ok());
-                self.output.announce(Position::default());
-                Ok(())
-            }
-            Job::Acknowledged(wanted) => self.acknowledged(wanted).await,
+            Job::Run(set, run) => Box::pin(self.run_elsewhere(set, run)),
+            Job::Exec => Box::pin(self.exec()),
+            Job::Watch(keys) => Box::pin(self.watch(keys)),
+            Job::Unwatch => Box::pin(self.unwatch()),
+            Job::Blocked(set, blocked) => Box::pin(self.wait(set, blocked)),
+            Job::Drain => Box::pin(self.drain()),
+            Job::Paused(queued) => Box::pin(self.run_after_pause(queued)),
+            Job::Pause(paused, ms) => Box::pin(self.pause_and_answer(paused, ms)),
+            Job::Acknowledged(wanted) => Box::pin(self.acknowledged(wanted)),
         }
+    }
+
+    async fn pause_and_answer(&mut self, paused: Paused, ms: u64) -> Result<(), Error> {
+        self.pause(paused, ms).await?;
+        self.reply(|out| out.ok());
+        self.output.announce(Position::default());
+        Ok(())
     }
 
     /// Runs commands one after the other with the same shards in hand.
@@ -107,7 +116,7 @@ impl Connection {
                     self.reply(|out| out.raw(&replies[reply]));
                 }
                 // A command that may wait runs alone.
-                Called::Blocked(blocked) => self.wait(set.clone(), blocked).await?,
+                Called::Blocked(blocked) => Box::pin(self.wait(set.clone(), blocked)).await?,
                 Called::Shutdown(how) => self.closing = self.shut_down(row, how).is_some(),
             }
         }
@@ -120,7 +129,7 @@ impl Connection {
         let clean = matches!(woken, Ok(Some(Woken::Served(_)))) && matches!(set, ShardSet::One(_));
         if !clean {
             let client = self.client.shared.id;
-            self.home.visit(&set, move |turn| turn.unblock(client)).await?;
+            Box::pin(self.home.visit(&set, move |turn| turn.unblock(client))).await?;
         }
         match woken? {
             Some(Woken::Served(served)) => {
@@ -160,7 +169,8 @@ impl Connection {
                 if limit.is_zero() {
                     return Some(receiver.await);
                 }
-                time::timeout(limit, receiver).await.ok()
+                // Boxed, as few waits have one.
+                Box::pin(time::timeout(limit, receiver)).await.ok()
             })
             .await;
         self.client.shared.set_wait(None);
@@ -202,7 +212,7 @@ impl Connection {
         self.show_activity();
         self.output.announce(Position::default());
         match step {
-            Some(Step::Await(job)) => Box::pin(self.run_job(job)).await,
+            Some(Step::Await(job)) => self.run_job(job).await,
             Some(Step::Close) => {
                 self.closing = true;
                 Ok(())
