@@ -476,7 +476,7 @@ impl Connection {
             Scope::Connection => self.run_here(row, request),
         };
         // It is shown with the database it leaves behind, and RESET ends watching.
-        let is_shown_later = matches!(step, Some(Step::Await(Job::Exec)));
+        let is_shown_later = matches!(step, Some(Step::Await(Job::Exec(_))));
         if is_watched && row.scope == Scope::Connection && !is_shown_later {
             self.feed_monitors(row, request);
         }
@@ -612,7 +612,10 @@ impl Connection {
         let step = match then {
             Ok(Then::Nothing) => None,
             Ok(Then::Close) => Some(Step::Close),
-            Ok(Then::Exec) => Some(Step::Await(Job::Exec)),
+            Ok(Then::Exec) => {
+                let shown = self.server.monitors.any().then(|| request.into());
+                Some(Step::Await(Job::Exec(shown)))
+            }
             Ok(Then::Watch(keys)) => Some(Step::Await(Job::Watch(keys))),
             Ok(Then::Unwatch) if self.client.watched.is_empty() => None,
             Ok(Then::Unwatch) => Some(Step::Await(Job::Unwatch)),

@@ -81,11 +81,10 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) async fn exec(&mut self) -> Result<(), Error> {
+    pub(super) async fn exec(&mut self, shown: Option<OwnedRequest>) -> Result<(), Error> {
         let done = self.exec_queue().await;
-        if self.server.monitors.any() {
-            let exec = OwnedRequest::new([&b"EXEC"[..]]);
-            self.feed_monitors(table::row(Name::Exec), &exec.request());
+        if let Some(shown) = shown {
+            self.feed_monitors(table::row(Name::Exec), &shown.request());
         }
         done
     }

@@ -4,7 +4,7 @@ use super::client::{Acknowledged, Queued};
 use super::clients::flag;
 use super::connection::{Connection, Step};
 use crate::command::table;
-use crate::command::{Name, Out};
+use crate::command::{Name, Out, OwnedRequest};
 use crate::db::Core;
 use crate::db::home::{Home, Outlet, ShardSet};
 use crate::db::pause::Paused;
@@ -27,8 +27,8 @@ use tokio::time;
 pub(super) enum Job {
     /// A command on these shards.
     Run(ShardSet, Vec<Queued>),
-    /// The transaction.
-    Exec,
+    /// The transaction, and what is shown to monitors afterwards, if there are any.
+    Exec(Option<OwnedRequest>),
     Watch(Vec<Box<[u8]>>),
     Unwatch,
     /// A reader has blocked on these shards.
@@ -52,7 +52,7 @@ impl Connection {
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + '_>> {
         match job {
             Job::Run(set, run) => Box::pin(self.run_elsewhere(set, run)),
-            Job::Exec => Box::pin(self.exec()),
+            Job::Exec(shown) => Box::pin(self.exec(shown)),
             Job::Watch(keys) => Box::pin(self.watch(keys)),
             Job::Unwatch => Box::pin(self.unwatch()),
             Job::Blocked(set, blocked) => Box::pin(self.wait(set, blocked)),

@@ -330,14 +330,14 @@ fn a_monitor_sees_commands() {
         let mut monitor = server.connect();
         monitor.check("MONITOR => +OK");
         let mut client = server.connect();
-        client.send("SELECT 2\nECHO \"\"\nCONFIG GET port\nAUTH default x\nMULTI\nXLEN s\nEXEC");
+        client.send("SELECT 2\nECHO \"\"\nCONFIG GET port\nAUTH default x\nMULTI\nXLEN s\nexec");
         for end in [
             "\"SELECT\" \"2\"",
             "\"ECHO\" \"\"",
             "\"AUTH\" \"(redacted)\" \"(redacted)\"",
             "\"MULTI\"",
             "\"XLEN\" \"s\"",
-            "\"EXEC\"",
+            "\"exec\"",
         ] {
             let line = monitor.text();
             assert!(line.ends_with(end), "{line} does not end with {end}");
