@@ -364,6 +364,7 @@ impl<'a> KeyCommand<'a> for Restore<'a> {
             if key.exists() {
                 remove(txn, &mut key);
             }
+            txn.count_expired(&key);
         } else {
             let before = txn.value(&key).map(Value::type_name);
             match &object {

@@ -7,12 +7,14 @@ use super::Core;
 use super::save::{Cause, Refusal};
 use super::{configure, debug, info, latency, memory, save, slowlog};
 use crate::command::args::is_word;
+use crate::command::scan::RandomKey;
 use crate::command::table::{Name, Row};
-use crate::command::{Out, Ran, Request};
+use crate::command::{KeyCommand as _, Out, Ran, Request};
 use crate::config::{Config, Protected};
 use crate::error::CommandError;
 use crate::pubsub::Kind;
 use crate::shard::Turn;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is known of the connection that a command came from.
@@ -131,6 +133,15 @@ fn on_keys(
     caller: &Caller,
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
+    if row.name == Name::RandomKey {
+        // The commands know no chance: they are told a number.
+        let chosen = RandomKey { seed: RandomState::new().hash_one(()) };
+        let ran = turn.with_txn(|txn| {
+            txn.db = caller.db;
+            chosen.run(txn, out)
+        });
+        return ran.map(|_| ());
+    }
     match turn.run(row, request, caller.db, out)? {
         Ran::Replied => Ok(()),
         Ran::WouldBlock(_) => unreachable!("{} does not block", row.full_name()),

@@ -345,8 +345,10 @@ fn stats(source: &Source<'_>, text: &mut Text) {
     text.put("instantaneous_input_repl_kbps", "0.00");
     text.put("instantaneous_output_repl_kbps", "0.00");
     text.put("rejected_connections", stats.rejected_connections.get());
-    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err", "expired_subkeys"]);
+    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    text.zeros(&["expired_subkeys", "expired_subkeys_active"]);
     text.put("expired_keys", keys(|space| space.expired_keys));
+    text.put("expired_keys_active", keys(|space| space.expired_keys_active));
     text.put("expired_stale_perc", "0.00");
     text.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     text.zeros(&["evicted_keys", "evicted_clients", "evicted_scripts"]);

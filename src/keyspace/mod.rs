@@ -79,6 +79,8 @@ pub struct Keyspace {
     pub changes: u64,
     /// Keys that have expired.
     pub expired_keys: u64,
+    /// Those of them that nobody had asked for.
+    pub expired_keys_active: u64,
     /// Look-ups by reading commands that found their key.
     pub hits: u64,
     /// Look-ups by reading commands that did not.
@@ -108,6 +110,7 @@ impl Keyspace {
             frozen: Vec::new(),
             changes: 0,
             expired_keys: 0,
+            expired_keys_active: 0,
             hits: 0,
             misses: 0,
         }

@@ -150,6 +150,7 @@ impl<'t, 's> Txn<'t, 's> {
                     let hash = self.spaces.at(index).hash(&name);
                     let place = Some(place);
                     self.expire_now(&mut Key { name: &name, db, space: index, hash, place });
+                    self.spaces.at_mut(index).expired_keys_active += 1;
                 }
             }
         }
@@ -307,11 +308,16 @@ impl<'t, 's> Txn<'t, 's> {
         self.spaces.at_mut(0).changes += n;
     }
 
+    /// Counts a key that expired before it was one.
+    pub fn count_expired(&mut self, key: &Key<'_>) {
+        self.spaces.at_mut(key.space).expired_keys += 1;
+    }
+
     fn expire_now(&mut self, key: &mut Key<'_>) {
         self.remove(key);
         self.event(NotifyFlags::EXPIRED, "expired", key);
         // Redis: not one of the changes since the last save.
-        self.spaces.at_mut(key.space).expired_keys += 1;
+        self.count_expired(key);
     }
 
     fn find_again(&mut self, key: &mut Key<'_>) {

@@ -175,9 +175,27 @@ fn a_reset_sets_the_counters_of_keys_back() {
     }
     assert_ne!(world.info("keyspace_misses"), "0");
     assert_eq!(world.info("expired_keys"), "1");
+    assert_eq!(world.run("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK\r\n");
+    world.run("SET x y PX 1");
+    while world.run("EXISTS x") != ":0\r\n" {}
+    assert_eq!(world.info("expired_keys"), "2");
+    assert!(["0", "1"].contains(&&*world.info("expired_keys_active")));
     assert_eq!(world.run("CONFIG RESETSTAT"), "+OK\r\n");
     assert_eq!(world.info("keyspace_misses"), "0");
     assert_eq!(world.info("expired_keys"), "0");
+    assert_eq!(world.info("expired_keys_active"), "0");
+}
+
+#[test]
+fn every_key_may_be_the_random_one() {
+    let world = world();
+    let keys = ["a", "b", "c"];
+    keys.iter().for_each(|key| drop(world.run(&format!("SET {key} x"))));
+    for key in keys {
+        // In vain a thousand times: once in 10^176 runs.
+        let mut answers = (0..1000).map(|_| world.run("RANDOMKEY"));
+        assert!(answers.any(|answer| answer == format!("$1\r\n{key}\r\n")), "never {key}");
+    }
 }
 
 #[test]
