@@ -437,6 +437,11 @@ impl Disk for FaultDisk {
         Ok(())
     }
 
+    fn free_bytes(&self, _dir: &Path) -> Option<u64> {
+        let state = self.state();
+        Some(state.capacity.saturating_sub(state.used()))
+    }
+
     fn seed(&self) -> u64 {
         self.state().rng.next_u64()
     }

@@ -36,8 +36,9 @@ impl Builder {
         self
     }
 
-    /// Keeps everything in memory only.
+    /// Keeps everything in memory only, and looks at no directory.
     pub fn memory(mut self) -> Self {
+        self.config.dir = PathBuf::new();
         self.config.appendonly = false;
         self.config.save = Vec::new();
         self

@@ -175,7 +175,7 @@ impl Saver {
     }
 
     fn has_data(&self, config: &Config) -> bool {
-        // A directory that cannot be listed is one that does not exist.
+        // A directory that has no name, or cannot be listed, is one that does not exist.
         let names = self.disk.list(&config.dir).unwrap_or_default();
         names.iter().any(|name| name.starts_with("snapshot-") || name.starts_with("aof-"))
     }
@@ -266,6 +266,22 @@ struct Barrier {
     epoch: u32,
 }
 
+/// Refuses a snapshot that the disk would not hold: it would take the space that the log needs.
+/// It is taken to be as large as the one before with the log behind that, or as the memory in use
+/// if that is less. Either is too much rather than too little, so half of it will do.
+fn check_space(core: &Core, storage: &Storage) -> Result<(), StorageError> {
+    let (base, base_bytes) = (core.saver.base(), core.saver.state().base_bytes);
+    let most = base_bytes.saturating_add(storage.aof.end().0.saturating_sub(base.0));
+    let most = most.min(core.memory_use().used);
+    let Some(free) = storage.directory.free_bytes() else { return Ok(()) };
+    if free >= most / 2 {
+        return Ok(());
+    }
+    let reason = format!("{free} bytes are free, a snapshot may take {most}");
+    let error = std::io::Error::new(std::io::ErrorKind::StorageFull, reason);
+    Err(StorageError::io(storage.directory.path(), "take a snapshot in", &error))
+}
+
 /// Fixes the state that the next snapshot has. All shards are in hand.
 fn barrier(
     core: &Core,
@@ -297,6 +313,7 @@ pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position,
         return Err(Refusal::Busy(running.cause));
     }
     let storage = storage(core)?;
+    check_space(core, storage)?;
     let begun = Instant::now();
     let Barrier { position, epoch } = barrier(core, turn, storage, Cause::Save)?;
     let mut shard = 0;
@@ -342,6 +359,7 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
     }
     let storage = storage(core)?;
     core.saver.state().tried = Some(Instant::now());
+    check_space(core, storage)?;
     let Barrier { position, epoch } = barrier(core, turn, storage, cause)?;
     let running = Running { cause, since: Instant::now() };
     let job = Job {

@@ -64,6 +64,9 @@ pub trait Disk: Send + Sync + 'static {
     /// What the system says; no name created since the last success may then be relied on.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// How many bytes more the disk of a directory takes, roughly; `None` if that is not known.
+    fn free_bytes(&self, dir: &Path) -> Option<u64>;
+
     /// A number that hardly any other call returns: the seed of a file's checksums.
     fn seed(&self) -> u64;
 }
@@ -174,6 +177,11 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        let found = rustix::fs::statvfs(dir).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn seed(&self) -> u64 {

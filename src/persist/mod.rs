@@ -157,6 +157,11 @@ impl Directory {
         self.path.join(format!("snapshot-{:020}.snap", position.0))
     }
 
+    /// How many bytes more its disk takes, roughly; `None` if that is not known.
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.disk.free_bytes(&self.path)
+    }
+
     /// The size of the segments that hold positions from `position` on, space kept ahead included.
     ///
     /// # Errors

@@ -406,3 +406,29 @@ fn a_value_larger_than_what_may_wait_for_the_disk_is_written_all_the_same() {
         assert!(reply.array()[0].array()[1].array()[1] == Value::Bulk(large));
     }
 }
+
+#[test]
+fn a_server_that_is_killed_while_it_saves_comes_back_with_everything() {
+    let mut place = Place::new();
+    let mut rng = Rng::new(11);
+    let mut n = 0;
+    for round in 0..6 {
+        let shards = ["1", "2", "4"][round % 3];
+        let server = place.start(&["--shards", shards]);
+        let mut client = server.connect();
+        for stream in 0..5 {
+            assert_eq!(client.ask(&format!("XLEN s{stream}")), format!(":{}", n / 5));
+        }
+        for _ in 0..400 {
+            let value = "x".repeat(1 + rng.below(300));
+            assert!(!client.ask(&format!("XADD s{} * f {value}", n % 5)).starts_with('-'));
+            n += 1;
+        }
+        client.ask(if round % 2 == 0 { "BGSAVE" } else { "BGREWRITEAOF" });
+        for _ in 0..5 * rng.below(60) {
+            assert!(!client.ask(&format!("XADD s{} * f v", n % 5)).starts_with('-'));
+            n += 1;
+        }
+        place = server.kill();
+    }
+}

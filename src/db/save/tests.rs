@@ -141,6 +141,20 @@ fn a_failed_snapshot_is_told_and_leaves_the_one_before() {
 }
 
 #[test]
+fn no_snapshot_is_begun_that_the_disk_cannot_hold() {
+    let disk = FaultDisk::new(1);
+    let world = open(&disk, LOG);
+    fill(&world, 0, 400);
+    disk.set_capacity(disk.used() + 4000);
+    let operations = disk.operations();
+    assert_eq!(world.run("BGSAVE"), "-ERR\r\n");
+    assert_eq!(world.run("SAVE"), "-ERR\r\n");
+    assert_eq!((disk.operations(), snapshots(&disk)), (operations, 0));
+    disk.heal();
+    assert_eq!(world.run("SAVE"), "+OK\r\n");
+}
+
+#[test]
 fn a_failed_log_goes_on_behind_a_snapshot_by_itself() {
     for op in [Op::Write, Op::Sync] {
         let disk = FaultDisk::new(1);
