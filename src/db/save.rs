@@ -6,7 +6,8 @@
 //! commands. SAVE does the same with the shards kept in hand.
 //!
 //! Where there is a directory there is a log file, even if `appendonly` is no: then changes do not
-//! enter it, and each snapshot stands behind a mark, so that no two have one position.
+//! enter it. Where nothing was logged since the last snapshot, the next one stands behind a mark,
+//! so that no two have one position.
 
 use super::home::{Home, Message, ShardSet};
 use super::{Core, sync_policy};
@@ -295,7 +296,11 @@ fn barrier(
     } else {
         turn.end(core.aof())?;
     }
-    let position = if logging { storage.aof.end() } else { storage.aof.append_mark()? };
+    let mut position = storage.aof.end();
+    // A log that has failed takes no mark; then the snapshot takes the place of an older one.
+    if cause != Cause::Resume && (!logging || core.saver.base() == position) {
+        position = storage.aof.append_mark()?;
+    }
     let (mut epoch, mut changes) = (0, 0);
     for shard in turn.shards_mut() {
         let space = shard.keyspace_mut();

@@ -432,3 +432,24 @@ fn a_server_that_is_killed_while_it_saves_comes_back_with_everything() {
         place = server.kill();
     }
 }
+
+#[test]
+fn every_version_of_the_files_is_read() {
+    let versions = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap();
+    for version in versions.map(|entry| entry.unwrap().path()) {
+        let place = Place::new();
+        fs::create_dir(place.data()).unwrap();
+        for file in fs::read_dir(&version).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, place.data().join(file.file_name().unwrap())).unwrap();
+        }
+        let digest = fs::read_to_string(version.join("digest")).unwrap();
+        let mut server = place.start(&["--shards", "2"]);
+        for _ in 0..2 {
+            let mut client = server.connect();
+            assert_eq!(client.ask("DEBUG DIGEST").trim_start_matches('+'), digest);
+            // What was read is written as this version writes it.
+            assert!(client.ask("SAVE").contains("OK"));
+            server = server.kill().start(&["--shards", "3"]);
+        }
+    }
+}
