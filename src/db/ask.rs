@@ -135,8 +135,18 @@ impl<T> Answer<T> {
     ///
     /// # Errors
     /// As awaiting it.
-    pub fn wait(self) -> Result<T, Error> {
-        block_on(self)
+    pub fn wait(mut self) -> Result<T, Error> {
+        match std::mem::replace(&mut self.step, Step::Done) {
+            Step::New(ask) => {
+                let parcel = ask.run_waiting()?;
+                let read = self.read.take().expect("an answer is read once");
+                read(&mut Reader::new(parcel.take()))
+            }
+            step => {
+                self.step = step;
+                block_on(self)
+            }
+        }
     }
 
     /// The same answer, with a value made of this one's.
@@ -218,6 +228,8 @@ struct Sent {
     rows: Vec<&'static Row>,
     caller: Caller,
     lost: Option<Lost>,
+    /// Whether the shard is to rest afterwards.
+    rests: bool,
 }
 
 impl Ask {
@@ -232,6 +244,33 @@ impl Ask {
         sent.go(&core, set, room, answer)?;
         let parcel: Parcel = answered.await.map_err(|_| Error::Stopped)??;
         core.released(parcel.position).await?;
+        Ok(parcel)
+    }
+
+    /// Runs the requests on this thread if the shard rests, else as [`Ask::run`] does.
+    fn run_waiting(self: Box<Self>) -> Result<Parcel, Error> {
+        let core = self.core.clone();
+        let (mut sent, set) = self.route()?;
+        let (answer, answered) = oneshot::channel();
+        let at_rest = match &set {
+            ShardSet::One(shard) => core.turn_at_rest(*shard, |turn| sent.run(turn))?,
+            ShardSet::Several(_) => None,
+        };
+        let parcel = match at_rest {
+            Some((RanAll { replies, blocked: None }, position)) => {
+                sent.parcel(replies, Ok(position))?
+            }
+            Some((RanAll { blocked: Some(blocked), .. }, _)) => {
+                sent.wait_on(&core, set, blocked, answer)?;
+                block_on(answered).map_err(|_| Error::Stopped)??
+            }
+            None => {
+                sent.rests = true;
+                sent.go(&core, set, None, answer)?;
+                block_on(answered).map_err(|_| Error::Stopped)??
+            }
+        };
+        block_on(core.released(parcel.position))?;
         Ok(parcel)
     }
 
@@ -274,7 +313,7 @@ impl Ask {
         let protocol = Protocol::Resp3;
         let caller =
             Caller { client, db, protocol, no_touch: false, local: true, in_transaction: false };
-        let sent = Sent { core, requests, rows, caller, lost };
+        let sent = Sent { core, requests, rows, caller, lost, rests: false };
         Ok((sent, set.unwrap_or(ShardSet::One(0))))
     }
 }
@@ -306,7 +345,7 @@ impl Sent {
             }
         };
         let visit = move |home: &Rc<Home>| {
-            let mut sent = self;
+            let (mut sent, at) = (self, home.clone());
             let Some(ran) = home.in_place(|turn| sent.run(turn)) else { return };
             drop(room);
             match ran.blocked {
@@ -315,6 +354,9 @@ impl Sent {
                     tokio::task::spawn_local(waiting);
                 }
                 None => home.answer_at_turn_end(Box::new(move |position| {
+                    if sent.rests {
+                        at.rest();
+                    }
                     let parcel = sent.parcel(ran.replies, position);
                     // Whoever asked may be gone; then the parcel knows what to do.
                     drop(answer.send(parcel));
@@ -325,6 +367,20 @@ impl Sent {
             }
         };
         core.send(at, Message::Visit(Box::new(visit)))
+    }
+
+    /// Has the shard's thread wait for what a reader waits for.
+    fn wait_on(
+        self,
+        core: &Core,
+        set: ShardSet,
+        blocked: Blocked,
+        answer: Answering,
+    ) -> Result<(), Error> {
+        let ShardSet::One(at) = set else { return Err(Error::Stopped) };
+        core.call(at, move |home| {
+            tokio::task::spawn_local(wait(home.clone(), set, blocked, self, answer));
+        })
     }
 
     async fn visit_several(mut self, home: Rc<Home>, set: ShardSet, answer: Answering) {

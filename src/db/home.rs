@@ -183,11 +183,40 @@ impl Home {
 
     /// Whether the shard is here.
     pub fn is_home(&self) -> bool {
-        self.shard.borrow().is_some()
+        self.shard.borrow().is_some() || self.fetch()
+    }
+
+    /// Takes the shard up from where it rests.
+    fn fetch(&self) -> bool {
+        let fetched = self.core.rest.take(self.index);
+        let is_fetched = fetched.is_some();
+        if is_fetched {
+            *self.shard.borrow_mut() = fetched;
+        }
+        is_fetched
+    }
+
+    /// Lays the shard down for callers that run by themselves, between two turns.
+    pub(super) fn rest(&self) {
+        if !self.ending.get()
+            && let Some(shard) = self.shard.borrow_mut().take()
+        {
+            self.core.rest.lay(self.index, shard, self.due.get());
+        }
+    }
+
+    /// Says when the shard next wants a turn.
+    pub(super) fn set_due(&self, due: Option<UnixMs>) {
+        if due != self.due.replace(due) {
+            self.due_changed.notify_one();
+        }
     }
 
     /// Runs with this thread's shard; `None` while it is lent.
     pub fn in_place<R>(&self, work: impl FnOnce(&mut Turn<'_, '_>) -> R) -> Option<R> {
+        if !self.is_home() {
+            return None;
+        }
         let mut shard = self.shard.borrow_mut();
         let shard = shard.as_deref_mut()?;
         let done = work(&mut Turn::new(&mut [&mut *shard], self.now()));
@@ -248,10 +277,7 @@ impl Home {
         let mut position = Ok(Position::default());
         if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {
             position = self.append(shard, all);
-            let due = shard.next_due();
-            if due != self.due.replace(due) {
-                self.due_changed.notify_one();
-            }
+            self.set_due(shard.next_due());
         }
         for answer in self.answers.take() {
             answer(position.clone());

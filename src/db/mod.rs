@@ -7,6 +7,7 @@
 //! | `pause.rs` | CLIENT PAUSE |
 //! | `run.rs` | one command on the shards in hand |
 //! | `ask.rs` | calls of the program: to the shard and back, without blocking |
+//! | `rest.rs` | shards at rest, which callers that may block drive themselves |
 //! | `builder.rs` | how a program opens its database |
 //! | `queue/` | the embedded face: streams, groups, consumers, entries |
 //! | `admin.rs` | commands of a whole database and of the server |
@@ -29,6 +30,7 @@ mod memory;
 pub mod pause;
 mod process;
 pub mod queue;
+mod rest;
 pub(crate) mod run;
 pub mod save;
 pub mod slowlog;
@@ -54,6 +56,7 @@ use home::{Home, Message};
 use info::Identity;
 use memory::MemoryLimit;
 use pause::Pause;
+use rest::Rest;
 use save::Saver;
 use stats::Stats;
 use std::hash::RandomState;
@@ -80,6 +83,7 @@ pub struct Core {
     /// Tells calls when the durable position moves, or the log breaks.
     log_moves: watch::Sender<()>,
     asking: Asking,
+    rest: Rest,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
     /// Channels, patterns and who listens to them.
@@ -189,6 +193,7 @@ impl Db {
             background: OnceLock::new(),
             log_moves: watch::Sender::new(()),
             asking: Asking::default(),
+            rest: Rest::new(count),
             pubsub: PubSub::new(),
             saver,
             stats,

@@ -264,7 +264,11 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::next`].
     pub fn next_wait(&self) -> Result<Delivery, Error> {
-        crate::db::block_on(self.next())
+        loop {
+            if let Some(delivery) = self.deliver(1, Some(Duration::ZERO)).wait()?.pop() {
+                return Ok(delivery);
+            }
+        }
     }
 
     /// [`Consumer::next_timeout`] for programs without async: blocks this thread.
@@ -272,7 +276,8 @@ impl Consumer {
     /// # Errors
     /// As [`Consumer::next`].
     pub fn next_wait_timeout(&self, timeout: Duration) -> Result<Option<Delivery>, Error> {
-        crate::db::block_on(self.next_timeout(timeout))
+        let block = timeout.max(Duration::from_millis(1));
+        Ok(self.deliver(1, Some(block)).wait()?.pop())
     }
 
     /// What this consumer was given and has not acknowledged, oldest first, at most `count`: after
