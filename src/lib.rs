@@ -1,5 +1,48 @@
 //! millstream: a Redis-protocol streams server, and the same engine as a library.
 //!
+//! # A durable queue in your own program
+//!
+//! ```
+//! use millstream::{Db, Start};
+//!
+//! # async fn example() -> Result<(), millstream::Error> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let dir = dir.path().join("queue");
+//! let db = Db::builder().dir(&dir).open()?;
+//! let jobs = db.stream("jobs");
+//! let worker = jobs.group("workers", Start::First).await?.consumer("worker-1");
+//!
+//! jobs.add([("url", "https://example.org")]).await?;
+//!
+//! let job = worker.next().await?; // waits; dropped unacknowledged, it goes back
+//! assert_eq!(job.text("url"), Some("https://example.org"));
+//! job.ack().await?;
+//! # Ok(())
+//! # }
+//! # millstream::block_on(example()).unwrap();
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | open a directory, or memory only | [`Db::builder`] |
+//! | add, read by ID or time, trim | [`Stream`] |
+//! | let every reader see every entry | [`Follower`], by [`Stream::follow`] |
+//! | share entries out, each to be acknowledged | [`Group`], [`Consumer`], [`Delivery`] |
+//! | keep a struct in an entry | [`Stream::add_struct`], [`Entry::to`] (feature `serde`) |
+//! | run a stream command as a type | [`Db::call`] with [`command::typed`] |
+//! | run any command by its words | [`Db::command`] |
+//! | let Redis clients in | [`Db::serve`] (feature `server`) |
+//! | stop | [`Db::close`], or drop it |
+//!
+//! Calls give an [`Answer`]: awaited on any executor it never blocks that executor's thread;
+//! [`Answer::wait`] blocks the caller's, for programs without async. What it means that a change
+//! was answered is set by [`Builder::appendfsync`].
+//!
+//! A program that wants no more than this turns the default features off: no network, no command
+//! line. When to use it, when not, and what is guaranteed: see the README.
+//!
+//! # How it works
+//!
 //! The way of a request, from socket to structure and back:
 //!
 //! | step | where |
@@ -16,6 +59,10 @@
 //! [`codec`]. The state changes only in [`stream::Stream::apply`] and
 //! [`keyspace::Spaces::apply`], live, on replay and embedded alike.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod codec;
 pub mod command;

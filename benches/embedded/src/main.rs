@@ -29,6 +29,12 @@ fn main() -> ExitCode {
         run(&args[1], durability, number(3, 1000));
         return ExitCode::SUCCESS;
     }
+    if let Some("idle") = args.first().map(String::as_str) {
+        idle();
+        return ExitCode::SUCCESS;
+    }
+    let itself = std::env::current_exe().expect("this program has a path");
+    let _ = Command::new(itself).arg("idle").status();
     let (written, synced) = (number(0, 100_000), number(1, 2000));
     say(&format!(
         "{:<22} {:<8} {:>9} {:>9} {:>9}  {:>7} {:>7} {:>7}  {:>8} {:>8}",
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
             if *subject == "yaque" && durability == "synced" {
                 continue;
             }
+            // Each of its commits that outlives the process costs what a sync costs.
+            let cycles = if *subject == "redb" { synced } else { cycles };
             let itself = std::env::current_exe().expect("this program has a path");
             let status = Command::new(itself)
                 .args(["run", subject, durability, &cycles.to_string()])
@@ -58,6 +66,32 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What an open database costs that is not used.
+fn idle() {
+    let dir = tempfile::tempdir_in(place()).expect("a temporary directory");
+    let before = rss_kb("self");
+    let mut opened = Vec::new();
+    for n in 0..21 {
+        let began = Instant::now();
+        let db = millstream::Db::builder().dir(dir.path().join(n.to_string())).open();
+        let db = db.expect("an empty directory opens");
+        opened.push(began.elapsed());
+        if n == 0 {
+            db.stream("jobs").len().wait().expect("it answers");
+            // A second of its life, in which it does what it does when idle.
+            std::thread::sleep(Duration::from_secs(1));
+            let threads = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count());
+            say(&format!(
+                "idle: {} KiB of memory, {} threads beside the program's",
+                rss_kb("self") - before,
+                threads - 1
+            ));
+        }
+    }
+    opened.sort();
+    say(&format!("opening an empty directory: median {:?}, worst {:?}", opened[10], opened[20]));
 }
 
 fn say(line: &str) {

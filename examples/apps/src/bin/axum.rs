@@ -1,0 +1,54 @@
+//! Inside a web server: a request adds a job and answers at once, a task in the same runtime does
+//! the work. The runtime's threads are never blocked: the queue has its own.
+//!
+//! ```sh
+//! cargo run --manifest-path examples/apps/Cargo.toml --bin axum
+//! ```
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use millstream::{Db, Start, Stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    let mails = db.stream("mails");
+    let sender = mails.group("senders", Start::First).await?.consumer("sender");
+
+    let routes = Router::new().route("/mails", post(add)).with_state(mails);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+
+    let sending = tokio::spawn(async move {
+        let mail = sender.next().await?;
+        println!("sending: {}", mail.text("data").unwrap_or_default());
+        mail.ack().await
+    });
+
+    let mut client = TcpStream::connect(address).await?;
+    let body = "to you";
+    let request = format!(
+        "POST /mails HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).await?;
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).await?;
+    println!("{}", reply.lines().next().unwrap_or_default());
+    assert!(reply.starts_with("HTTP/1.1 202"));
+    assert!(sending.await??);
+    Ok(())
+}
+
+/// Accepted means: it is in the log, and will be sent even if this process is killed now.
+async fn add(State(mails): State<Stream>, body: String) -> Result<StatusCode, StatusCode> {
+    mails.add(body).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(StatusCode::ACCEPTED)
+}

@@ -1,0 +1,62 @@
+//! From a table in SQLite that serves as a queue to a stream, without losing or doubling a job:
+//! each row is added under its number, so a migration that was interrupted can be run again.
+//!
+//! ```sh
+//! cargo run --manifest-path examples/apps/Cargo.toml --bin sqlite
+//! ```
+
+use millstream::command::typed::{Idempotent, XAdd};
+use millstream::{Db, Start};
+use rusqlite::Connection;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let table = old_queue(&dir.path().join("queue.db"))?;
+    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    let jobs = db.stream("jobs");
+
+    for attempt in 1..=2 {
+        let moved = migrate(&table, &db)?;
+        println!("attempt {attempt}: {moved} rows, {} entries", jobs.len().wait()?);
+    }
+    assert_eq!(jobs.len().wait()?, 3);
+
+    let worker = jobs.group("workers", Start::First).wait()?.consumer("w");
+    for job in worker.take(10).wait()? {
+        let text = |field| job.text(field).unwrap_or_default();
+        println!("row {}: {}", text("row"), text("payload"));
+        job.ack().wait()?;
+    }
+    Ok(())
+}
+
+/// What is found in many programs: rows with a state.
+fn old_queue(path: &Path) -> rusqlite::Result<Connection> {
+    let table = Connection::open(path)?;
+    table.execute_batch(
+        "CREATE TABLE jobs (id INTEGER PRIMARY KEY, payload TEXT, state TEXT);
+         INSERT INTO jobs (payload, state) VALUES
+             ('resize cat', 'done'), ('resize dog', 'ready'), ('resize emu', 'running'),
+             ('resize fox', 'ready');",
+    )?;
+    Ok(table)
+}
+
+/// Adds every row that is not done, in order; one that was running had no one to finish it.
+fn migrate(table: &Connection, db: &Db) -> Result<usize, Box<dyn std::error::Error>> {
+    let mut rows =
+        table.prepare("SELECT id, payload FROM jobs WHERE state != 'done' ORDER BY id")?;
+    let rows = rows.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut moved = 0;
+    for row in rows {
+        let (id, payload) = row?;
+        let row = id.to_string();
+        // The same row under the same number is added once.
+        let idempotent = Some(Idempotent::Id { pid: "migration".into(), iid: row.clone().into() });
+        let fields = vec![("row".into(), row.into()), ("payload".into(), payload.into())];
+        db.call(XAdd { key: "jobs".into(), fields, idempotent, ..XAdd::default() }).wait()?;
+        moved += 1;
+    }
+    Ok(moved)
+}
