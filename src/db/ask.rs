@@ -135,6 +135,9 @@ impl<T> Answer<T> {
     ///
     /// # Errors
     /// As awaiting it.
+    ///
+    /// # Panics
+    /// If it was awaited to its end before.
     pub fn wait(mut self) -> Result<T, Error> {
         match std::mem::replace(&mut self.step, Step::Done) {
             Step::New(ask) => {
@@ -142,7 +145,7 @@ impl<T> Answer<T> {
                 let read = self.read.take().expect("an answer is read once");
                 read(&mut Reader::new(parcel.take()))
             }
-            step => {
+            step @ (Step::Failed(_) | Step::Running(_) | Step::Done) => {
                 self.step = step;
                 block_on(self)
             }
@@ -248,7 +251,7 @@ impl Ask {
     }
 
     /// Runs the requests on this thread if the shard rests, else as [`Ask::run`] does.
-    fn run_waiting(self: Box<Self>) -> Result<Parcel, Error> {
+    fn run_waiting(self) -> Result<Parcel, Error> {
         let core = self.core.clone();
         let (mut sent, set) = self.route()?;
         let (answer, answered) = oneshot::channel();
