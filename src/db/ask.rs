@@ -21,6 +21,7 @@ use crate::command::value::{Reader, Unexpected};
 use crate::command::{Call, Name, Out, Protocol, REQUESTS_BYTES_MAX, Reply, Requests};
 use crate::error::{CommandError, Error, StorageError};
 use crate::persist::Position;
+use crate::persist::aof::Aof;
 use crate::shard::Turn;
 use crate::shard::waiters::Woken;
 use bytes::Bytes;
@@ -243,6 +244,7 @@ impl Ask {
         let units = u32::try_from(units.min(UNDER_WAY_BYTES / UNIT_BYTES)).unwrap_or(u32::MAX);
         let room = core.asking.room.clone().acquire_many_owned(units).await;
         let room = room.map_err(|_| Error::Stopped)?;
+        core.log_catches_up().await?;
         let (answer, answered) = oneshot::channel();
         sent.go(&core, set, room, answer)?;
         let parcel: Parcel = answered.await.map_err(|_| Error::Stopped)??;
@@ -500,6 +502,23 @@ impl Core {
             }
             moves.changed().await.map_err(|_| Error::Stopped)?;
         }
+    }
+
+    /// Whether so much waits for the disk that those who write must wait, too.
+    pub(crate) fn is_log_behind(&self) -> bool {
+        self.aof().is_some_and(Aof::is_behind)
+    }
+
+    /// Waits until the disk has caught up, or the log is broken.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) async fn log_catches_up(&self) -> Result<(), Error> {
+        let mut moves = self.log_moves.subscribe();
+        while self.is_log_behind() {
+            moves.changed().await.map_err(|_| Error::Stopped)?;
+        }
+        Ok(())
     }
 
     /// Asks one thing, in a database.

@@ -229,20 +229,25 @@ impl Aof {
 
     /// Whether `bytes` more records may be appended. Call it before a command changes anything;
     /// `growing` is false for commands that free space (XACK, XDEL, XTRIM, DEL), which may use
-    /// the reserve. **Cost**: four atomic loads; an allocation when the space ahead is used up.
+    /// the reserve. **Cost**: three atomic loads; an allocation when the space ahead is used up.
     ///
     /// # Errors
-    /// Why not: the log is broken or closed, the disk is full, or too much waits for a sync.
+    /// Why not: the log is broken or closed, or the disk is full.
     pub fn room(&self, bytes: usize, growing: bool) -> Result<(), StorageError> {
-        let end = self.end().0;
-        let need = end + (bytes + FRAME_HEADER_MAX) as u64;
+        let need = self.end().0 + (bytes + FRAME_HEADER_MAX) as u64;
         let reserve = if growing { self.log.options.reserve_bytes } else { 0 };
         let fits = need + reserve <= self.log.ahead.load(Ordering::Acquire);
-        // By what waits already: a command larger than the limit must not be refused for ever.
-        if fits && !self.log.refusing.load(Ordering::Acquire) && !self.log.is_behind(end) {
+        if fits && !self.log.refusing.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.log.find_room(end, need + reserve)
+        self.log.find_room(need + reserve)
+    }
+
+    /// Whether more than [`AofOptions::unsynced_bytes_max`] waits for the disk: then those who
+    /// write wait, too, until a listener tells that the durable position has moved. Never once
+    /// the log is broken: [`Aof::room`] says so.
+    pub fn is_behind(&self) -> bool {
+        self.log.is_behind() && !self.log.refusing.load(Ordering::Acquire)
     }
 
     /// Why the log refuses, if it does.
@@ -488,8 +493,9 @@ impl Log {
         }
     }
 
-    /// Whether too much waits for a sync if the log ends at `end`.
-    fn is_behind(&self, end: u64) -> bool {
+    /// Whether too much waits for a sync.
+    fn is_behind(&self) -> bool {
+        let end = self.end.load(Ordering::Acquire);
         self.unsynced_bytes(end) > self.options.unsynced_bytes_max
             && self.policy() != SyncPolicy::No
     }
@@ -578,13 +584,9 @@ impl Log {
     }
 
     /// The slow part of [`Aof::room`]: allocates, or says why there is no room.
-    fn find_room(&self, end: u64, need: u64) -> Result<(), StorageError> {
+    fn find_room(&self, need: u64) -> Result<(), StorageError> {
         let tail = lock(&self.tail);
         tail.check_usable()?;
-        if self.is_behind(end) {
-            let bytes = self.unsynced_bytes(end);
-            return Err(StorageError::Stopped(format!("{bytes} bytes wait for the disk")));
-        }
         let segment = &tail.segment;
         if need > segment.ahead.load(Ordering::Acquire) {
             if self.disk_full.load(Ordering::Acquire) {

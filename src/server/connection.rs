@@ -419,6 +419,7 @@ impl Connection {
             && row.scope == Scope::Key
             && !may_wait(row)
             && !self.home.core().pause.is_active()
+            && !self.home.core().is_log_behind()
             && self.refusal(row).is_none()
             && self.shards_of(row, request) == *set
     }
@@ -464,6 +465,10 @@ impl Connection {
         if self.client.queues(row.name) {
             self.queue(row, request);
             return None;
+        }
+        if self.home.core().is_log_behind() && self.may_write(row) {
+            let queued = Queued { row, request: request.into() };
+            return Some(Step::Await(Job::LogBehind(queued)));
         }
         let is_watched = self.server.monitors.any();
         if is_watched && row.scope != Scope::Connection {

@@ -37,6 +37,8 @@ pub(super) enum Job {
     Drain,
     /// A command that CLIENT PAUSE holds back.
     Paused(Queued),
+    /// A command that writes while too much waits for the disk.
+    LogBehind(Queued),
     /// CLIENT PAUSE, for so many milliseconds.
     Pause(Paused, u64),
     /// WAIT, WAITAOF.
@@ -58,6 +60,7 @@ impl Connection {
             Job::Blocked(set, blocked) => Box::pin(self.wait(set, blocked)),
             Job::Drain => Box::pin(self.drain()),
             Job::Paused(queued) => Box::pin(self.run_after_pause(queued)),
+            Job::LogBehind(queued) => Box::pin(self.run_when_log_catches_up(queued)),
             Job::Pause(paused, ms) => Box::pin(self.pause_and_answer(paused, ms)),
             Job::Acknowledged(wanted) => Box::pin(self.acknowledged(wanted)),
         }
@@ -206,6 +209,17 @@ impl Connection {
         core.stats.thread(self.home.index()).waiting_clients.sub(1);
         self.client.shared.mark(flag::PAUSED, false);
         waited?;
+        self.resume(&queued).await
+    }
+
+    async fn run_when_log_catches_up(&mut self, queued: Queued) -> Result<(), Error> {
+        let core = self.home.core().clone();
+        self.meanwhile(core.log_catches_up()).await??;
+        self.resume(&queued).await
+    }
+
+    /// Runs a command that had to wait before it ran.
+    async fn resume(&mut self, queued: &Queued) -> Result<(), Error> {
         let request = queued.request.request();
         let step = self.dispatch(&request);
         self.meter.flush(&self.config);

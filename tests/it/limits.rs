@@ -1,6 +1,6 @@
 //! Limits of the whole server: memory, and settings that it must not ignore.
 
-use crate::{Place, Server};
+use crate::{Place, Server, request};
 
 #[test]
 fn a_full_memory_refuses_what_grows_and_lets_go_what_shrinks() {
@@ -36,5 +36,22 @@ fn settings_that_would_be_unsafe_to_ignore_stop_the_start() {
         let status = place.try_start(&args).map(drop).unwrap_err();
         assert_eq!(status.code(), Some(1), "{setting}");
         assert!(place.log().contains(setting), "{}", place.log());
+    }
+}
+
+#[test]
+fn a_burst_that_the_disk_cannot_follow_waits_and_is_not_refused() {
+    for policy in ["always", "everysec"] {
+        let server = Server::start(&["--appendfsync", policy, "--aof-unsynced-max-bytes", "1mb"]);
+        let value = "x".repeat(64 << 10);
+        let mut burst = Vec::new();
+        for n in 1..=200 {
+            burst.extend(request(&["XADD", "s", &format!("{n}-1"), "f", &value]));
+        }
+        let mut client = server.connect();
+        client.send(&burst);
+        for n in 1..=200 {
+            assert_eq!(client.reply(), format!("{n}-1"), "{policy}");
+        }
     }
 }

@@ -258,7 +258,7 @@ impl World {
     /// Makes ready for a turn of these shards; false if the log refuses.
     fn may_run(&mut self, hand: &BTreeSet<usize>) -> Result<bool, String> {
         let Some(ledger) = &self.ledger else { return Ok(true) };
-        if ledger.aof.room(8 << 10, true).is_err() {
+        if ledger.aof.is_behind() || ledger.aof.room(8 << 10, true).is_err() {
             return Ok(false);
         }
         if hand.len() > 1 {
