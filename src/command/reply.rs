@@ -123,8 +123,11 @@ impl<'a> Out<'a> {
 
     /// An entry ID as a bulk string.
     pub fn id(&mut self, id: EntryId) {
-        let mut text = [0; ID_TEXT_MAX];
-        self.bulk(id.write_text(&mut text));
+        const BYTES_MAX: usize = 5 + ID_TEXT_MAX + 2;
+        let mut text = [0; BYTES_MAX];
+        let end = put_before(&mut text, BYTES_MAX, b"\r\n");
+        let at = put_id_before(&mut text, end, id);
+        self.buffer.extend_from_slice(&text[at..]);
     }
 
     /// Nothing, where a string would be: `$-1`, or `_`.
@@ -205,13 +208,8 @@ impl<'a> Out<'a> {
         let mut head = [0; BYTES_MAX];
         let at = write_u64_before(&mut head, BYTES_MAX, 2 * entry.fields.pairs() as u64);
         let end = put_before(&mut head, at, b"\r\n*");
-        let at = entry.id.write_before(&mut head, end);
-        let (tens, ones) = two_digits(end - at);
-        let mut at = put_before(&mut head, at, &[ones, b'\r', b'\n']);
-        if tens != b'0' {
-            at = put_before(&mut head, at, &[tens]);
-        }
-        let at = put_before(&mut head, at, &[b'*', elements, b'\r', b'\n', b'$']);
+        let at = put_id_before(&mut head, end, entry.id);
+        let at = put_before(&mut head, at, &[b'*', elements, b'\r', b'\n']);
         self.buffer.extend_from_slice(&head[at..]);
         entry.fields.iter().for_each(|(field, value)| {
             self.next_bulk(field);
@@ -329,6 +327,19 @@ const fn bulk_heads() -> [[u8; BULK_HEAD_BYTES]; 1000] {
         len += 1;
     }
     heads
+}
+
+/// Writes an ID as a bulk string, without the end of its line, so that it ends before `end`;
+/// returns where it begins.
+#[inline]
+fn put_id_before(buffer: &mut [u8], end: usize, id: EntryId) -> usize {
+    let text = id.write_before(buffer, end);
+    let (tens, ones) = two_digits(end - text);
+    let at = put_before(buffer, text, b"\r\n");
+    if tens == b'0' {
+        return put_before(buffer, at, &[b'$', ones]);
+    }
+    put_before(buffer, at, &[b'$', tens, ones])
 }
 
 /// Copies `bytes` so that they end before `end`; returns where they begin.

@@ -151,7 +151,6 @@ impl Core {
         if !row.flags.has(Flags::WRITE) {
             return None;
         }
-        let bytes = request.spans.iter().map(|span| span.len()).sum::<usize>();
         let Some(aof) = self.aof() else {
             if !self.saver.is_failing() {
                 return None;
@@ -160,7 +159,10 @@ impl Core {
             let refuses = config.stop_writes_on_bgsave_error && !config.save.is_empty();
             return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
         };
-        aof.room(bytes + RECORD_BYTES, growing).err().map(|error| misconfigured(&error))
+        // The heads of the arguments counted, too: a bound is enough.
+        aof.room(request.buffer.len() + RECORD_BYTES, growing)
+            .err()
+            .map(|error| misconfigured(&error))
     }
 
     /// The refusal of PING while the log is broken.
