@@ -13,7 +13,7 @@ use std::fmt;
 pub enum Ids<'a> {
     /// As they are.
     List(&'a [EntryId]),
-    /// As in the log, checked by [`Ids::decode`]: each as the difference to the one before.
+    /// As in the log, checked when it was read: each as the difference to the one before.
     Encoded {
         /// How many.
         count: usize,
