@@ -75,7 +75,11 @@ async fn serve(
     loop {
         tokio::select! {
             // The sender only ever goes.
-            _ = waits.changed() => return unread.is_empty().then_some((socket, origin)),
+            _ = waits.changed() => {
+                // Dropped, it would end the connection for the other handle as well.
+                writer.forget();
+                return unread.is_empty().then_some((socket, origin));
+            }
             read = read(&mut reader, &mut unread) => read?,
         }
         let limits = ReadLimits { authenticated: told.may_ask, ..ReadLimits::default() };
@@ -147,7 +151,7 @@ mod tests {
         let mut config = Config { port: 0, unixsocket: path.clone(), ..Config::default() };
         config.apply("shards", "1").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (clients, stay) = runtime.block_on(async {
+        let (mut clients, stay) = runtime.block_on(async {
             let door = Door::open(&config).await.unwrap();
             let talk = tokio::task::spawn_blocking(move || {
                 let connect = || UnixStream::connect(&path).unwrap();
@@ -162,5 +166,8 @@ mod tests {
             answer(&door, &config, Arc::default(), opening).await
         });
         assert_eq!((clients.len(), stay.len()), (2, 1));
+        let Some((Socket::Unix(mut socket), _)) = stay.into_iter().next() else { panic!() };
+        socket.write_all(b"+PONG\r\n").unwrap();
+        assert_eq!(ask(&mut clients[0], "PING\r\n"), "+PONG\r\n");
     }
 }

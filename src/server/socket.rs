@@ -97,6 +97,14 @@ impl Reader {
 }
 
 impl Writer {
+    /// Drops this handle and leaves the connection open.
+    pub(super) fn forget(self) {
+        match self {
+            Writer::Tcp(writer) => writer.forget(),
+            Writer::Unix(writer) => writer.forget(),
+        }
+    }
+
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Writer::Tcp(writer) => writer.try_write(bytes),
