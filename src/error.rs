@@ -8,6 +8,36 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+/// The text of a refusal. It may repeat what a client sent, which need not be UTF-8: on the wire
+/// it stands as it came, shown to people the replacement character stands for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(Box<[u8]>);
+
+impl Text {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl<T: Into<Vec<u8>>> From<T> for Text {
+    fn from(text: T) -> Self {
+        Text(text.into().into_boxed_slice())
+    }
+}
+
 /// A command that was refused; nothing has changed.
 ///
 /// A variant exists where a caller may want to match; everything else is its complete wire text,
@@ -26,7 +56,7 @@ pub enum CommandError {
     /// An entry ID was expected.
     InvalidId,
     /// The consumer group (or its stream) does not exist. The text is complete.
-    NoGroup(Box<str>),
+    NoGroup(Text),
     /// A consumer group of that name exists already.
     BusyGroup,
     /// The key of RESTORE exists already.
@@ -36,17 +66,23 @@ pub enum CommandError {
     /// The memory limit is reached and the command would grow the data.
     OutOfMemory,
     /// The log cannot be written; the text says why.
-    Misconfigured(Box<str>),
+    Misconfigured(Text),
     /// Any other refusal with a fixed text.
     Fixed(&'static str),
     /// Any other refusal with a composed text.
-    Composed(Box<str>),
+    Composed(Text),
 }
 
 impl CommandError {
     /// A refusal with a composed text; `text` starts with its code word.
-    pub fn composed(text: impl Into<String>) -> Self {
-        CommandError::Composed(text.into().into_boxed_str())
+    pub fn composed(text: impl Into<Text>) -> Self {
+        CommandError::Composed(text.into())
+    }
+
+    /// A refusal that repeats bytes of a client: each `{}` of `text` stands for one of `quotes`,
+    /// up to its first NUL.
+    pub fn quoting(text: &str, quotes: &[&[u8]]) -> Self {
+        Self::composed(quote(text, quotes))
     }
 
     /// `ERR wrong number of arguments for '<name>' command`; `name` is the lower-case full name.
@@ -56,41 +92,33 @@ impl CommandError {
 
     /// A group that a command needs does not exist, in the words of XGROUP and XINFO.
     pub fn no_group(group: &[u8], key: &[u8]) -> Self {
-        let (group, key) = (String::from_utf8_lossy(group), String::from_utf8_lossy(key));
-        let text = format!("NOGROUP No such consumer group '{group}' for key name '{key}'");
-        CommandError::NoGroup(text.into())
+        let text = "NOGROUP No such consumer group '{}' for key name '{}'";
+        CommandError::NoGroup(quote(text, &[group, key]))
     }
 
     /// A key or group that a command needs does not exist, in the words of XPENDING, XCLAIM,
     /// XAUTOCLAIM and XNACK.
     pub fn no_key_or_group(key: &[u8], group: &[u8]) -> Self {
-        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-        let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'");
-        CommandError::NoGroup(text.into())
+        let text = "NOGROUP No such key '{}' or consumer group '{}'";
+        CommandError::NoGroup(quote(text, &[key, group]))
     }
 
     /// As [`CommandError::no_key_or_group`], in the words of XREADGROUP.
     pub fn no_key_or_group_to_read(key: &[u8], group: &[u8]) -> Self {
-        let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-        let text = format!(
-            "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP \
-             with GROUP option"
-        );
-        CommandError::NoGroup(text.into())
+        let text =
+            "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option";
+        CommandError::NoGroup(quote(text, &[key, group]))
     }
 
     /// The options of a known subcommand are wrong; `subcommand` as the client wrote it,
     /// `container` in capitals.
     pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> Self {
-        let subcommand = String::from_utf8_lossy(subcommand);
-        Self::composed(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try \
-             {container} HELP."
-        ))
+        let text = "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.";
+        Self::quoting(text, &[subcommand, container.as_bytes()])
     }
 
     /// The text on the wire, without the leading `-` and the line end. It contains no CR or LF.
-    pub fn wire(&self) -> Cow<'_, str> {
+    pub fn wire(&self) -> Cow<'_, [u8]> {
         let text: &str = match self {
             CommandError::WrongType => {
                 "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -108,17 +136,13 @@ impl CommandError {
             CommandError::Fixed(text) => text,
             CommandError::NoGroup(text)
             | CommandError::Misconfigured(text)
-            | CommandError::Composed(text) => text,
+            | CommandError::Composed(text) => return one_line(text.as_bytes()),
         };
-        if text.bytes().any(|byte| byte == b'\r' || byte == b'\n') {
-            Cow::Owned(text.replace(['\r', '\n'], " "))
-        } else {
-            Cow::Borrowed(text)
-        }
+        Cow::Borrowed(text.as_bytes())
     }
 
     /// The refusal that has this text on the wire.
-    pub fn from_wire(text: &str) -> Self {
+    pub fn from_wire(text: &[u8]) -> Self {
         const PLAIN: [CommandError; 9] = [
             CommandError::WrongType,
             CommandError::NoSuchKey,
@@ -130,12 +154,12 @@ impl CommandError {
             CommandError::IdTooSmall,
             CommandError::OutOfMemory,
         ];
-        if let Some(error) = PLAIN.iter().find(|error| error.wire() == text) {
+        if let Some(error) = PLAIN.iter().find(|error| *error.wire() == *text) {
             return error.clone();
         }
-        match text.split(' ').next() {
-            Some("NOGROUP") => CommandError::NoGroup(text.into()),
-            Some("MISCONF") => CommandError::Misconfigured(text.into()),
+        match text.split(|byte| *byte == b' ').next() {
+            Some(b"NOGROUP") => CommandError::NoGroup(text.into()),
+            Some(b"MISCONF") => CommandError::Misconfigured(text.into()),
             _ => CommandError::composed(text),
         }
     }
@@ -143,17 +167,41 @@ impl CommandError {
     /// The first word of the text, under which `INFO errorstats` counts.
     pub fn code(&self) -> String {
         let text = self.wire();
-        text.split(' ').next().unwrap_or("ERR").to_owned()
+        let word = text.split(|byte| *byte == b' ').next().unwrap_or(b"ERR");
+        String::from_utf8_lossy(word).into_owned()
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.wire())
+        f.write_str(&String::from_utf8_lossy(&self.wire()))
     }
 }
 
 impl std::error::Error for CommandError {}
+
+/// A text with bytes in the place of each `{}`. Redis: a C string, so it ends at a NUL.
+fn quote(text: &str, quotes: &[&[u8]]) -> Text {
+    let mut bytes = Vec::new();
+    let mut quotes = quotes.iter();
+    for (n, part) in text.split("{}").enumerate() {
+        if n > 0 {
+            let quoted = quotes.next().copied().unwrap_or_default();
+            bytes.extend(quoted.iter().take_while(|byte| **byte != 0));
+        }
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes.into()
+}
+
+/// A text without line ends, which would end the reply.
+fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
+    let ends_line = |byte: u8| byte == b'\r' || byte == b'\n';
+    if !text.iter().any(|byte| ends_line(*byte)) {
+        return Cow::Borrowed(text);
+    }
+    text.iter().map(|byte| if ends_line(*byte) { b' ' } else { *byte }).collect()
+}
 
 /// The disk failed, or the bytes on it are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,5 +323,20 @@ impl From<CommandError> for Error {
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         Error::Storage(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CommandError;
+
+    #[test]
+    fn a_refusal_repeats_bytes_as_they_came() {
+        let error = CommandError::no_group(b"\xff\r\n", b"k\0more");
+        let wire = b"NOGROUP No such consumer group '\xff  ' for key name 'k'";
+        assert_eq!(&error.wire()[..], wire);
+        assert_eq!(CommandError::from_wire(wire).wire(), error.wire());
+        assert!(error.to_string().contains("group '\u{fffd}  '"), "{error}");
+        assert_eq!(error.code(), "NOGROUP");
     }
 }

@@ -370,9 +370,8 @@ impl<'a> Claim<'a> {
             } else if option("LASTID") {
                 claim.last_id = strict_id(args.required()?)?;
             } else {
-                let word = String::from_utf8_lossy(word);
-                let text = format!("ERR Unrecognized XCLAIM option '{word}'");
-                return Err(CommandError::composed(text));
+                let text = "ERR Unrecognized XCLAIM option '{}'";
+                return Err(CommandError::quoting(text, &[word]));
             }
         }
         Ok(claim)

@@ -379,9 +379,8 @@ impl<'a> NackOptions<'a> {
             } else if args.take_word("force") {
                 force = true;
             } else {
-                let word = String::from_utf8_lossy(word);
-                let text = format!("ERR Unrecognized XNACK option '{word}'");
-                return Err(CommandError::composed(text));
+                let text = "ERR Unrecognized XNACK option '{}'";
+                return Err(CommandError::quoting(text, &[word]));
             }
         }
         let ids = ids.ok_or(CommandError::Fixed("ERR syntax error, expected IDS keyword"))?;

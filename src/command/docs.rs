@@ -11,7 +11,7 @@ pub use help::help;
 use std::ops::Range;
 
 use self::grammar::{Argument, Kind};
-use crate::command::args::{Request, is_word, lossy};
+use crate::command::args::{Request, is_word};
 use crate::command::reply::Out;
 use crate::command::table::{self, Categories, Keys, Name, Row, TABLE};
 use crate::error::CommandError;
@@ -127,9 +127,8 @@ pub fn acl_cat(request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandEr
         }
         3 => {
             let name = request.arg(2);
-            let category = Categories::find(name).ok_or_else(|| {
-                CommandError::composed(format!("ERR Unknown category '{}'", lossy(name)))
-            })?;
+            let category = Categories::find(name)
+                .ok_or_else(|| CommandError::quoting("ERR Unknown category '{}'", &[name]))?;
             let in_category = |row: &&Row| row.categories().has(category);
             names(TABLE.iter().filter(in_category), out);
         }

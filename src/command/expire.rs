@@ -1,7 +1,7 @@
 //! When keys expire: EXPIRE and its three forms, TTL and its three, PERSIST; and the reading of
 //! times, which `strings.rs` shares.
 
-use super::args::{Request, is_word, lossy};
+use super::args::{Request, is_word};
 use super::keys::remove;
 use super::reply::Out;
 use super::{KeyCommand, Ran};
@@ -102,8 +102,7 @@ impl Condition {
                 b"GT" => &mut condition.later,
                 b"LT" => &mut condition.earlier,
                 _ => {
-                    let text = format!("ERR Unsupported option {}", lossy(word));
-                    return Err(CommandError::composed(text));
+                    return Err(CommandError::quoting("ERR Unsupported option {}", &[word]));
                 }
             };
             *met = true;

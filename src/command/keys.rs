@@ -255,7 +255,7 @@ const SAME_OBJECT: CommandError =
 ///
 /// # Errors
 /// Not a number, not one of 32 bits, not a database.
-fn database(text: &[u8]) -> Result<u8, CommandError> {
+pub fn database(text: &[u8]) -> Result<u8, CommandError> {
     let Ok(number) = i32::try_from(integer(text)?) else {
         return Err(CommandError::Fixed(
             "ERR value is out of range, value must between -2147483648 and 2147483647",

@@ -52,6 +52,10 @@ const UNBALANCED_GROUP: CommandError = CommandError::Fixed(
      specified.",
 );
 
+const OUT_OF_RANGE: CommandError = CommandError::Fixed("ERR timeout is out of range");
+/// No clock says more, in milliseconds.
+const YEAR_9999_MS: i64 = 253_402_300_799_999;
+
 impl<'a> Options<'a> {
     /// Reads everything but the IDs.
     ///
@@ -131,7 +135,7 @@ impl<'a> Options<'a> {
         let end = self.block_ms.unwrap_or_default().checked_add(now.0);
         match end.map(i64::try_from) {
             Some(Ok(_)) => Ok(()),
-            Some(Err(_)) | None => Err(CommandError::Fixed("ERR timeout is out of range")),
+            Some(Err(_)) | None => Err(OUT_OF_RANGE),
         }
     }
 
@@ -186,6 +190,10 @@ fn for_groups(caller: Caller, text: &'static str) -> Result<(), CommandError> {
 fn timeout(text: &[u8]) -> Result<u64, CommandError> {
     let value = strict_integer(text)
         .ok_or(CommandError::Fixed("ERR timeout is not an integer or out of range"))?;
+    // Other faults of the command come second, so this cannot wait for the clock.
+    if value > i64::MAX - YEAR_9999_MS {
+        return Err(OUT_OF_RANGE);
+    }
     u64::try_from(value).map_err(|_| CommandError::Fixed("ERR timeout is negative"))
 }
 

@@ -86,7 +86,7 @@ impl<'a> Out<'a> {
     /// `-text`.
     pub fn error(&mut self, error: &CommandError) {
         self.buffer.push(b'-');
-        self.line(error.wire().as_bytes());
+        self.line(&error.wire());
     }
 
     /// `:value`.

@@ -6,7 +6,7 @@
 //! A cursor of SCAN is `place * shards + shard`: keys never move in their slab, so whatever exists
 //! during the whole scan is met, once for each key. Shards are scanned one after the other.
 
-use super::args::{Request, is_word, lossy};
+use super::args::{Request, is_word};
 use super::keys::database_of;
 use super::reply::Out;
 use super::{KeyCommand, Ran};
@@ -93,8 +93,7 @@ impl<'a> KeyCommand<'a> for Scan<'a> {
             && txn.rules.valkey
             && !TYPES.iter().any(|known| is_word(name, known))
         {
-            let text = format!("ERR unknown type name '{}'", lossy(name));
-            return Err(CommandError::composed(text));
+            return Err(CommandError::quoting("ERR unknown type name '{}'", &[name]));
         }
         let (cursor, slots) = self.portion(txn);
         out.array(2);

@@ -22,7 +22,7 @@ mod words;
 pub use name::Name;
 pub use words::{Categories, Flags};
 
-use crate::command::args::{Request, is_word, lossy};
+use crate::command::args::{Request, is_word};
 use crate::error::CommandError;
 
 /// Where a command runs.
@@ -327,19 +327,21 @@ const QUOTED_MAX: usize = 128;
 /// The refusal of a command that is not in the table.
 #[cold]
 fn unknown(request: &Request<'_>) -> CommandError {
-    let name = lossy(quoted(request.arg(0), QUOTED_MAX));
-    let mut text = format!("ERR unknown command '{name}'");
-    if request.len() > 1 {
-        text.push_str(", with args beginning with: ");
-        let mut used = 0;
-        for arg in request.from(1) {
-            if used >= QUOTED_MAX {
-                break;
-            }
-            let arg = quoted(arg, QUOTED_MAX - used);
-            text.push_str(&format!("'{}' ", lossy(arg)));
-            used += arg.len() + 3;
+    let name = quoted(request.arg(0), QUOTED_MAX);
+    let error = CommandError::quoting("ERR unknown command '{}'", &[name]);
+    if request.len() == 1 {
+        return error;
+    }
+    let mut text = error.wire().into_owned();
+    text.extend_from_slice(b", with args beginning with: ");
+    let mut used = 0;
+    for arg in request.from(1) {
+        if used >= QUOTED_MAX {
+            break;
         }
+        let arg = quoted(arg, QUOTED_MAX - used);
+        text.extend([b"'", arg, b"' "].concat());
+        used += arg.len() + 3;
     }
     CommandError::composed(text)
 }
@@ -347,9 +349,9 @@ fn unknown(request: &Request<'_>) -> CommandError {
 /// The refusal of a word that is no subcommand of this container.
 #[cold]
 fn unknown_subcommand(container: Name, word: &[u8]) -> CommandError {
-    let word = lossy(quoted(word, QUOTED_MAX));
     let container = container.full_name().to_ascii_uppercase();
-    CommandError::composed(format!("ERR unknown subcommand '{word}'. Try {container} HELP."))
+    let text = "ERR unknown subcommand '{}'. Try {} HELP.";
+    CommandError::quoting(text, &[quoted(word, QUOTED_MAX), container.as_bytes()])
 }
 
 /// What an error repeats of an argument. Redis: a C string of limited length, so it ends at a NUL.
@@ -411,7 +413,8 @@ pub fn keys(row: &Row, request: &Request<'_>) -> Result<KeyIndexes, CommandError
 }
 
 /// The keys of XREAD and XREADGROUP: the first half of what follows the first STREAMS that stands
-/// where an option may stand, for `STREAMS` may be a group's name or a key as well.
+/// where an option may stand, for `STREAMS` may be a group's name or a key as well. One that is
+/// left over belongs to no half; the command will refuse it.
 fn stream_keys(request: &Request<'_>) -> Result<KeyIndexes, CommandError> {
     /// Each option and how many values follow it.
     const OPTIONS: [(&str, usize); 7] = [
@@ -427,7 +430,7 @@ fn stream_keys(request: &Request<'_>) -> Result<KeyIndexes, CommandError> {
     while let Some(word) = request.get(at) {
         if is_word(word, "STREAMS") {
             let rest = request.len() - at - 1;
-            if rest == 0 || rest % 2 == 1 {
+            if rest < 2 {
                 break;
             }
             return Ok(KeyIndexes { next: at + 1, end: at + 1 + rest / 2, step: 1 });

@@ -116,7 +116,7 @@ impl Reader {
             return None;
         }
         let line = self.line().ok()?;
-        Some(CommandError::from_wire(&String::from_utf8_lossy(&line[1..])))
+        Some(CommandError::from_wire(&line[1..]))
     }
 
     /// The next reply, whatever it is.
@@ -225,7 +225,7 @@ impl Reader {
             b'=' => Head::Bulk(self.take(length()?)?.slice(4..)),
             b'*' | b'~' | b'>' => Head::Array(length()?),
             b'%' => Head::Map(length()?),
-            b'-' => Head::Error(CommandError::from_wire(&String::from_utf8_lossy(&text))),
+            b'-' => Head::Error(CommandError::from_wire(&text)),
             _ => return Err(Unexpected),
         })
     }

@@ -106,12 +106,12 @@ impl Config {
         let mut settings: Vec<(&str, &'static Setting)> = Vec::with_capacity(pairs.len());
         let mut seen = BTreeSet::new();
         for &(name, _) in pairs {
-            let shown = String::from_utf8_lossy(name);
             let found = std::str::from_utf8(name).ok().and_then(|n| Some((n, Setting::find(n)?)));
             let Some((name, setting)) = found else {
-                return Err(CommandError::composed(format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"
-                )));
+                return Err(CommandError::quoting(
+                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+                    &[name],
+                ));
             };
             self.may_change(setting, local).map_err(|reason| refused(name, &reason))?;
             if !seen.insert(name.to_ascii_lowercase()) {

@@ -16,7 +16,7 @@ fn run(args: &[&str]) -> Result<Config, String> {
 fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
     let pairs: Vec<(&[u8], &[u8])> =
         pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    config.set(&pairs, true).map_err(|error| error.wire().into_owned())
+    config.set(&pairs, true).map_err(|error| error.to_string())
 }
 
 fn get(config: &Config, pattern: &str) -> Vec<String> {

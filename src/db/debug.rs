@@ -81,7 +81,7 @@ pub(super) fn run(
     } else if is("PROTOCOL", 3, 3) {
         protocol(request.arg(2), out)?;
     } else if is("ERROR", 3, 3) {
-        return Err(CommandError::composed(lossy(request.arg(2))));
+        return Err(CommandError::composed(request.arg(2)));
     } else if is("LOG", 3, 3) {
         tracing::warn!("DEBUG LOG: {}", lossy(request.arg(2)));
         out.ok();

@@ -1,7 +1,6 @@
 //! Delays inside the server, by kind of event, and LATENCY.
 
 use super::stats::{Stats, lock};
-use crate::command::args::lossy;
 use crate::command::table::{self, Name, TABLE};
 use crate::command::{Out, Request};
 use crate::config::Config;
@@ -111,9 +110,8 @@ impl Latency {
     fn graph(&self, event: &[u8], now: UnixMs) -> Result<String, CommandError> {
         let all = lock(&self.0);
         let Some((event, series)) = named(&all, event) else {
-            let event = lossy(event);
-            let text = format!("ERR No samples available for event '{event}'");
-            return Err(CommandError::composed(text));
+            let text = "ERR No samples available for event '{}'";
+            return Err(CommandError::quoting(text, &[event]));
         };
         Ok(draw(event, series, now))
     }

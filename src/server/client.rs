@@ -4,14 +4,15 @@
 use super::Server;
 use super::clients::{Shared, flag};
 use super::users;
-use crate::command::args::{integer, is_word, lossy, strict_integer};
+use crate::command::args::{is_word, lossy, strict_integer};
+use crate::command::keys::database;
 use crate::command::table::{Flags, Name, Row};
 use crate::command::{Out, OwnedRequest, Protocol, Request, docs};
 use crate::config::{CompatProfile, Config};
 use crate::db::info;
 use crate::db::pause::Paused;
 use crate::error::CommandError;
-use crate::keyspace::{DATABASES, KeyName};
+use crate::keyspace::KeyName;
 use crate::pubsub::ClientCounts;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -401,9 +402,8 @@ impl Client {
                 name = args.next();
                 check_name(name.unwrap_or_default())?;
             } else {
-                let word = lossy(word);
-                let text = format!("ERR Syntax error in HELLO option '{word}'");
-                return Err(CommandError::composed(text));
+                let text = "ERR Syntax error in HELLO option '{}'";
+                return Err(CommandError::quoting(text, &[word]));
             }
         }
         if let Some((user, password)) = login {
@@ -454,10 +454,7 @@ impl Client {
     }
 
     fn select(&mut self, index: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
-        match u8::try_from(integer(index)?) {
-            Ok(db) if db < DATABASES => self.db = db,
-            _ => return Err(CommandError::Fixed("ERR DB index is out of range")),
-        }
+        self.db = database(index)?;
         out.ok();
         Ok(())
     }

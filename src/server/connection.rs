@@ -513,8 +513,8 @@ impl Connection {
             && row.is_none()
             && request.len() == 1
         {
-            let text = format!("{error}, with args beginning with: ");
-            self.reject(None, &CommandError::composed(text));
+            let text = "{}, with args beginning with: ";
+            self.reject(None, &CommandError::quoting(text, &[&error.wire()]));
         } else {
             self.reject(row, error);
         }

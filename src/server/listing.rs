@@ -81,14 +81,13 @@ impl Client {
     ) -> Result<(), CommandError> {
         let is_name = is_word(attribute, "LIB-NAME");
         if !is_name && !is_word(attribute, "LIB-VER") {
-            let text = format!("ERR Unrecognized option '{}'", lossy(attribute));
-            return Err(CommandError::composed(text));
+            return Err(CommandError::quoting("ERR Unrecognized option '{}'", &[attribute]));
         }
         if !is_printable(value) {
-            return Err(CommandError::composed(format!(
+            return Err(CommandError::quoting(
                 "ERR {} cannot contain spaces, newlines or special characters.",
-                lossy(attribute)
-            )));
+                &[attribute],
+            ));
         }
         let mut names = self.shared.names();
         let place = if is_name { &mut names.library } else { &mut names.library_version };
@@ -162,6 +161,9 @@ fn unblock(
     around: Around<'_>,
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
+    if request.len() > 4 {
+        return Err(CommandError::subcommand_syntax("CLIENT", request.arg(1)));
+    }
     let id = strict_integer(request.arg(2)).ok_or(CommandError::NotAnInteger)?;
     let reason = match request.get(3) {
         None => Woken::TimedOut,
@@ -237,9 +239,9 @@ impl Class {
             ("slave", Class::Replication),
         ];
         let found = classes.iter().find(|(name, _)| is_word(word, name));
-        found.map(|(_, class)| *class).ok_or_else(|| {
-            CommandError::composed(format!("ERR Unknown client type '{}'", lossy(word)))
-        })
+        found
+            .map(|(_, class)| *class)
+            .ok_or_else(|| CommandError::quoting("ERR Unknown client type '{}'", &[word]))
     }
 
     fn of(client: &Shared) -> Class {
@@ -294,8 +296,7 @@ impl<'a> Filter<'a> {
                 filter.local_address = Some(value);
             } else if is_word(word, "USER") {
                 if value != b"default" {
-                    let text = format!("ERR No such user '{}'", lossy(value));
-                    return Err(CommandError::composed(text));
+                    return Err(CommandError::quoting("ERR No such user '{}'", &[value]));
                 }
             } else if is_word(word, "MAXAGE") {
                 let age = strict_integer(value)

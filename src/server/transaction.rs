@@ -159,8 +159,8 @@ impl Connection {
             .iter()
             .find_map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now));
         refusal.map(|error| {
-            let text = error.wire();
-            CommandError::composed(format!("EXECABORT Transaction discarded because of: {text}"))
+            let text = "EXECABORT Transaction discarded because of: {}";
+            CommandError::quoting(text, &[&error.wire()])
         })
     }
 

@@ -99,6 +99,7 @@ fn getkeys_answers_keys_flags_and_errors() {
         ("command getkeys ssubscribe a", "-ERR The command has no key arguments"),
         ("command getkeys ping", "-ERR The command has no key arguments"),
         ("command getkeys get", "-ERR Invalid number of arguments specified for command"),
+        ("command getkeys xread streams a b 0", "*1 $1 a"),
         ("command getkeys xread count 1 streams a", "-ERR Invalid arguments specified for command"),
     ] {
         assert_eq!(reply(Protocol::Resp2, line), expected, "{line}");
