@@ -79,6 +79,7 @@ pub mod rdb;
 pub mod server;
 pub mod shard;
 pub mod stream;
+mod sync;
 #[doc(hidden)]
 pub mod testing;
 

@@ -18,8 +18,9 @@ const FUNCTION_LINES: usize = 70;
 const LINE_CHARS: usize = 100;
 
 /// Which module of the crate may use which; each also itself. `main` sees the public API.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("error", &[]),
+    ("sync", &[]),
     ("glob", &[]),
     ("codec", &["error"]),
     ("rax", &["error"]),
@@ -33,7 +34,10 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("command", &["keyspace", "rdb", "stream", "acl", "config", "error", "glob"]),
     (
         "shard",
-        &["command", "persist", "pubsub", "acl", "keyspace", "stream", "codec", "config", "error"],
+        &[
+            "command", "persist", "pubsub", "acl", "keyspace", "stream", "codec", "config",
+            "error", "sync",
+        ],
     ),
     (
         "db",
@@ -46,7 +50,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
         "server",
         &[
             "db", "shard", "pubsub", "acl", "command", "persist", "keyspace", "stream", "config",
-            "error", "glob",
+            "error", "glob", "sync",
         ],
     ),
     ("testing", &["persist", "error"]),

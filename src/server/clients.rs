@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::db::stats::Stats;
 use crate::pubsub::{Message, Sink};
 use crate::shard::waiters::WaitCell;
+use crate::sync;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -46,15 +47,15 @@ pub(crate) struct Shared {
 /// look at a flag.
 #[derive(Debug, Default)]
 pub(crate) struct Attention {
-    rung: AtomicBool,
-    waker: Mutex<Option<Waker>>,
+    rung: sync::AtomicBool,
+    waker: sync::Mutex<Option<Waker>>,
 }
 
 impl Attention {
     /// Rings.
     pub(crate) fn call(&self) {
         self.rung.store(true, Ordering::Release);
-        if let Some(waker) = &*lock(&self.waker) {
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
             waker.wake_by_ref();
         }
     }
@@ -66,7 +67,7 @@ impl Attention {
 
     /// Hears it from now on; returns whether it has rung already.
     pub(crate) fn listen(&self, context: &Context<'_>) -> bool {
-        let mut waker = lock(&self.waker);
+        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
@@ -370,3 +371,6 @@ impl Clients {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(all(test, interleave))]
+mod interleaved;

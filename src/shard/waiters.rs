@@ -14,9 +14,10 @@ use crate::command::{OwnedRequest, Protocol};
 use crate::keyspace::KeyName;
 use crate::persist::Position;
 use crate::stream::UnixMs;
+use crate::sync::{AtomicU8, Mutex, yield_now};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 
 /// What ends a wait from within.
@@ -86,7 +87,7 @@ impl WaitCell {
             match exchanged {
                 Ok(_) => return true,
                 Err(ENDED) => return false,
-                Err(_) => std::thread::yield_now(),
+                Err(_) => yield_now(),
             }
         }
     }
@@ -307,6 +308,9 @@ impl Waiters {
         (self.by_key.len(), of_groups.count())
     }
 }
+
+#[cfg(all(test, interleave))]
+mod interleaved;
 
 #[cfg(test)]
 mod tests {
