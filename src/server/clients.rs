@@ -1,17 +1,16 @@
 //! The registry of clients: what one connection lets others see of it and do to it.
 
+use super::attention::Attention;
 use super::socket::Origin;
 use crate::command::Protocol;
 use crate::config::Config;
 use crate::db::stats::Stats;
 use crate::pubsub::{Message, Sink};
 use crate::shard::waiters::WaitCell;
-use crate::sync;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 
 /// What a connection needs beside its buffers, about, in bytes.
 pub(crate) const CONNECTION_BYTES: u64 = 1024;
@@ -41,39 +40,6 @@ pub(crate) struct Shared {
     mailbox: Mutex<Mailbox>,
     /// Since when it has been above the soft limit of its output, in milliseconds; or 0.
     over_since_ms: AtomicU64,
-}
-
-/// A bell that any thread rings and one task hears. Waiting for it costs a task nothing but the
-/// look at a flag.
-#[derive(Debug, Default)]
-pub(crate) struct Attention {
-    rung: sync::AtomicBool,
-    waker: sync::Mutex<Option<Waker>>,
-}
-
-impl Attention {
-    /// Rings.
-    pub(crate) fn call(&self) {
-        self.rung.store(true, Ordering::Release);
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Whether it has rung since the last time.
-    pub(crate) fn take(&self) -> bool {
-        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
-    }
-
-    /// Hears it from now on; returns whether it has rung already.
-    pub(crate) fn listen(&self, context: &Context<'_>) -> bool {
-        let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
-        }
-        drop(waker);
-        self.rung.load(Ordering::Acquire)
-    }
 }
 
 /// Frames that others have for the client, in order.
@@ -371,6 +337,3 @@ impl Clients {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(all(test, interleave))]
-mod interleaved;

@@ -15,6 +15,7 @@
 //! | `output.rs` | replies, held until the log has what they tell of |
 //! | `socket.rs` | TCP and unix sockets alike |
 
+mod attention;
 mod client;
 mod clients;
 mod connection;
