@@ -13,6 +13,47 @@ pub(crate) static IGNORED: &[&str] = &[
     "lua-replicate-commands",
 ];
 
+/// Directives that only Valkey has, which have no effect here; no value is kept either, because
+/// Redis has none to answer. What would make the server less safe if it were left out
+/// (`unixsocketgroup`) is not among them.
+pub(crate) static IGNORED_OF_VALKEY: &[&str] = &[
+    "active-defrag-cycle-us",
+    "availability-zone",
+    "cluster-announce-client-ipv4",
+    "cluster-announce-client-ipv6",
+    "cluster-announce-client-port",
+    "cluster-announce-client-tls-port",
+    "cluster-blacklist-ttl",
+    "cluster-config-save-behavior",
+    "cluster-databases",
+    "cluster-manual-failover-timeout",
+    "cluster-slot-migration-log-max-len",
+    "commandlog-execution-slower-than",
+    "commandlog-large-reply-max-len",
+    "commandlog-large-request-max-len",
+    "commandlog-reply-larger-than",
+    "commandlog-request-larger-than",
+    "commandlog-slow-execution-max-len",
+    "dual-channel-replication-enabled",
+    "extended-redis-compatibility",
+    "hash-seed",
+    "import-mode",
+    "log-format",
+    "log-timestamp-format",
+    "mptcp",
+    "prefetch-batch-max-size",
+    "primaryauth",
+    "primaryuser",
+    "rdb-version-check",
+    "rdma-bind",
+    "rdma-completion-vector",
+    "rdma-port",
+    "rdma-rx-size",
+    "repl-mptcp",
+    "slot-migration-max-failover-repl-bytes",
+    "tls-auto-reload-interval",
+];
+
 /// A row without effect.
 const fn row(name: &'static str, default: &'static str, when: When, shape: Shape) -> Setting {
     Setting { name, shape, default, when, about: "", place: Place::Accepted }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::accepted::IGNORED;
+use crate::config::accepted::{IGNORED, IGNORED_OF_VALKEY};
 use crate::config::table::{Config, Setting};
 use crate::config::value::{Reason, Shape};
 use crate::glob;
@@ -260,7 +260,8 @@ impl Loader {
             }
             _ => {}
         }
-        if let Some(ignored) = IGNORED.iter().find(|ignored| **ignored == lower) {
+        let mut ignored = IGNORED.iter().chain(IGNORED_OF_VALKEY);
+        if let Some(ignored) = ignored.find(|ignored| **ignored == lower) {
             self.config.accepted.insert(ignored, values.join(" "));
             return Ok(());
         }

@@ -125,6 +125,18 @@ fn a_bad_setting_names_itself_and_its_range() {
 }
 
 #[test]
+fn a_file_of_valkey_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("valkey.conf");
+    std::fs::write(&file, "rdb-version-check strict\nHash-Seed \"\"\ntimeout 3\n").unwrap();
+    let config = run(&[file.to_str().unwrap()]).unwrap();
+    assert_eq!(config.timeout, 3);
+    assert_eq!(get(&config, "rdb-version-check"), [""; 0]);
+    std::fs::write(&file, "unixsocketgroup redis\n").unwrap();
+    assert!(run(&[file.to_str().unwrap()]).is_err());
+}
+
+#[test]
 fn files_include_others_and_keep_rules_of_users() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
