@@ -69,20 +69,19 @@ stop_server() {
     return $status
 }
 
-# compare LIST NAMES: the failed tests in the file NAMES, one a line, against LIST, in which each
+# compare LIST: the tests in the files failed and passed, one a line, against LIST, in which each
 # line is a name, " → ", and why it may fail. Prints what differs.
 compare() {
-    local list=$1 names=$2 status=0 line
-    sed -n '/ → skipped/d; s/ → .*//p' "$list" | sort -u >"$scratch/may-fail"
-    sort -u "$names" >"$scratch/failed"
+    local status=0 line
+    sed -n '/ → skipped/d; s/ → .*//p' "$1" | sort -u >"$scratch/may-fail"
     while read -r line; do
         echo "  FAILED: $line"
         status=1
-    done < <(comm -13 "$scratch/may-fail" "$scratch/failed")
+    done < <(sort -u "$scratch/failed" | comm -13 "$scratch/may-fail" -)
     while read -r line; do
         echo "  PASSED, but is listed as failing: $line"
         status=1
-    done < <(comm -23 "$scratch/may-fail" "$scratch/failed")
+    done < <(sort -u "$scratch/passed" | comm -12 "$scratch/may-fail" -)
     return $status
 }
 
