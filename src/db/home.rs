@@ -205,6 +205,15 @@ impl Home {
         }
     }
 
+    /// Someone had a turn with the shard where it rests, and it wants its next one at another time.
+    pub(super) fn heed_rest(&self) {
+        if self.shard.borrow().is_none()
+            && let Some(due) = self.core.rest.due(self.index)
+        {
+            self.set_due(due);
+        }
+    }
+
     /// Says when the shard next wants a turn.
     pub(super) fn set_due(&self, due: Option<UnixMs>) {
         if due != self.due.replace(due) {
@@ -361,12 +370,14 @@ impl Home {
     /// Puts the shard back.
     pub(super) fn return_shard(&self, shard: Box<Shard>) {
         *self.shard.borrow_mut() = Some(shard);
+        // It may have been away for as long as SAVE takes.
+        self.now.set(None);
         self.at_home.notify_waiters();
         self.begin_turn();
     }
 
     fn log_moved(&self) {
-        let broken = self.core.is_log_broken();
+        let broken = self.core.has_log_failed();
         for outlet in self.held.take() {
             outlet.log_moved(broken);
         }

@@ -46,6 +46,15 @@ impl Rest {
         let resting = self.places[index].lock().expect("no turn has panicked").take();
         resting.map(|resting| resting.shard)
     }
+
+    /// When a shard that rests wants a turn.
+    ///
+    /// # Panics
+    /// As [`Rest::take`].
+    pub(super) fn due(&self, index: usize) -> Option<Option<UnixMs>> {
+        let place = self.places[index].lock().expect("no turn has panicked");
+        place.as_ref().map(|resting| resting.due)
+    }
 }
 
 impl Core {
@@ -70,7 +79,7 @@ impl Core {
         *due = next;
         drop(place);
         if next != before {
-            self.call(index, move |home| home.set_due(next))?;
+            self.call(index, |home| home.heed_rest())?;
         }
         Ok(Some((done, position?)))
     }
