@@ -256,6 +256,7 @@ impl Ask {
     fn run_waiting(self) -> Result<Parcel, Error> {
         let core = self.core.clone();
         let (mut sent, set) = self.route()?;
+        block_on(core.log_catches_up())?;
         let (answer, answered) = oneshot::channel();
         let at_rest = match &set {
             ShardSet::One(shard) => core.turn_at_rest(*shard, |turn| sent.run(turn))?,
@@ -457,6 +458,7 @@ async fn wait(home: Rc<Home>, set: ShardSet, blocked: Blocked, sent: Sent, mut a
         () = time_is_over => None,
         () = answer.closed() => None,
     };
+    let client = sent.caller.client;
     let ended = match ended {
         None if cell.end() => None,
         // Someone has ended it meanwhile, and what it got is on its way.
@@ -472,7 +474,6 @@ async fn wait(home: Rc<Home>, set: ShardSet, blocked: Blocked, sent: Sent, mut a
             (served.reply, served.position)
         }
         Some(Woken::TimedOut | Woken::Unblocked) | None => {
-            let client = sent.caller.client;
             if let Err(error) = home.visit(&set, move |turn| turn.unblock(client)).await {
                 drop(answer.send(Err(error)));
                 return;
@@ -481,6 +482,10 @@ async fn wait(home: Rc<Home>, set: ShardSet, blocked: Blocked, sent: Sent, mut a
         }
     };
     drop(answer.send(sent.parcel(reply, Ok(position))));
+    if let ShardSet::Several(_) = set {
+        // Those shards that have not served it still know it. If they stop, they need not.
+        drop(home.visit(&set, move |turn| turn.unblock(client)).await);
+    }
 }
 
 impl Core {
@@ -497,7 +502,8 @@ impl Core {
             if self.is_released(position) {
                 return Ok(());
             }
-            if let Some(failure) = self.aof().and_then(|aof| aof.failure()) {
+            let broken = self.aof().filter(|aof| aof.is_broken());
+            if let Some(failure) = broken.and_then(Aof::failure) {
                 return Err(failure.into());
             }
             moves.changed().await.map_err(|_| Error::Stopped)?;
@@ -514,6 +520,9 @@ impl Core {
     /// # Errors
     /// [`Error::Stopped`].
     pub(crate) async fn log_catches_up(&self) -> Result<(), Error> {
+        if !self.is_log_behind() {
+            return Ok(());
+        }
         let mut moves = self.log_moves.subscribe();
         while self.is_log_behind() {
             moves.changed().await.map_err(|_| Error::Stopped)?;
@@ -578,3 +587,6 @@ pub(super) fn read_as<T>(
 pub(super) fn read_id(reader: &mut Reader) -> Result<crate::stream::EntryId, Unexpected> {
     reader.id()?.ok_or(Unexpected)
 }
+
+#[cfg(test)]
+mod tests;

@@ -329,6 +329,11 @@ impl Core {
         self.aof().is_some_and(|aof| aof.failure().is_some())
     }
 
+    /// Whether the log has failed and goes on only behind a new snapshot; a full disk is no failure.
+    pub fn has_log_failed(&self) -> bool {
+        self.aof().is_some_and(Aof::is_broken)
+    }
+
     /// Runs `call` on a shard's thread, with or without the shard.
     ///
     /// # Errors

@@ -256,8 +256,9 @@ impl Aof {
     }
 
     /// Whether the log has failed and waits for [`Aof::resume`]; a full disk is no failure.
+    /// **Cost**: an atomic load while all is well.
     pub fn is_broken(&self) -> bool {
-        lock(&self.log.tail).failure.is_some()
+        self.log.refusing.load(Ordering::Acquire) && lock(&self.log.tail).failure.is_some()
     }
 
     /// Appends a frame without records, so that the log has a position of its own for a state

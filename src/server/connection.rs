@@ -243,7 +243,8 @@ impl Connection {
 
     /// Mail may tell of whatever is in the log.
     pub(super) fn announce_mail(&self) {
-        let end = self.home.core().aof().map(Aof::end);
+        let log = self.home.core().aof().filter(|aof| !aof.is_broken());
+        let end = log.map(Aof::end);
         self.output.announce(end.unwrap_or_default());
     }
 
@@ -362,6 +363,12 @@ impl Connection {
                             run.append(&mut one);
                         }
                         (Some(Step::Await(Job::Run(set, one))), None) => run = Some((set, one)),
+                        (Some(Step::Await(_)), Some(_)) => {
+                            // Another thread has paused the server, or filled the log, since the
+                            // request was looked at: it is read again after those before it.
+                            used -= n;
+                            break Step::Read;
+                        }
                         (Some(step), _) => break step,
                         (None, _) => {}
                     }

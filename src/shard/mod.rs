@@ -155,14 +155,16 @@ impl Shard {
 
     /// Appends what the turn changed, then tells the blocked readers that it served. Changes that
     /// no reply waits for stay behind unless `all`. Returns where the log is after this shard's
-    /// last change.
+    /// last change; at the beginning if it is broken and the turn changed nothing, because then
+    /// reads go on from memory, and nothing of it will become durable before a snapshot does.
     ///
     /// # Errors
     /// What broke the log. The turn's changes have been applied; whether they are in the log is
     /// unknown, so no reply of the turn may leave.
     pub fn end_turn(&mut self, aof: Option<&Aof>, all: bool) -> Result<Position, StorageError> {
+        let urgent = self.log.is_urgent();
         if let Some(aof) = aof
-            && (self.log.is_urgent() || (all && !self.log.is_empty()))
+            && (urgent || (all && !self.log.is_empty()))
         {
             if self.holds_log {
                 self.served.clear();
@@ -173,18 +175,22 @@ impl Shard {
             self.log.clear();
             match appended {
                 Ok(position) => self.position = position,
-                Err(error) => {
+                Err(error) if urgent => {
                     self.served.clear();
                     return Err(error);
                 }
+                // No reply tells of these changes.
+                Err(_) => {}
             }
         }
+        let broken = !urgent && aof.is_some_and(Aof::is_broken);
+        let position = if broken { Position::default() } else { self.position };
         for (wake, reply) in self.served.drain(..) {
-            let served = Served { reply, position: self.position };
+            let served = Served { reply, position };
             // The reader may have disconnected; then nobody needs to know.
             drop(wake.send(Woken::Served(served)));
         }
-        Ok(self.position)
+        Ok(position)
     }
 
     /// Raises the position that later replies carry: a command over several shards may have

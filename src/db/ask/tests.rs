@@ -1,0 +1,51 @@
+//! Calls that wait, and calls while the log fails.
+
+use crate::db::admin::tests::World;
+use crate::testing::{EIO, Fault, FaultDisk, Op};
+use std::time::{Duration, Instant};
+
+const LOG: &[(&str, &str)] = &[("appendonly", "yes"), ("appendfsync", "always")];
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_reader_of_several_shards_that_was_served_is_known_to_none() {
+    let world = World::open(&FaultDisk::new(1), &[("appendonly", "no"), ("save", "")]).unwrap();
+    let (db, core) = (&world.db, world.db.core());
+    let keys: Vec<String> = (0..).map(|n| format!("s{n}")).take(20).collect();
+    let on = |shard| keys.iter().find(|key| core.shard_of(key.as_bytes()) == shard).unwrap();
+    let (hot, cold) = (on(0), on(1));
+    for n in 1..4 {
+        std::thread::scope(|scope| {
+            let read = ["XREAD", "BLOCK", "0", "STREAMS", hot, cold, "$", "$"];
+            let reader = scope.spawn(move || db.command(read).wait().unwrap());
+            until("the reader waits", || world.info("blocked_clients") == "1");
+            world.db.command(["XADD", hot, &format!("{n}-1"), "f", "v"]).wait().unwrap();
+            reader.join().unwrap();
+        });
+        until("nobody waits", || world.info("blocked_clients") == "0");
+    }
+}
+
+#[test]
+fn reads_go_on_from_memory_while_the_log_is_broken() {
+    let disk = FaultDisk::new(1);
+    let world = World::open(&disk, LOG).unwrap();
+    let ask = |words: &str| world.db.command(words.split(' ')).wait();
+    ask("SET k old").unwrap();
+    // Not even a snapshot can take the place of the log.
+    for op in [Op::Sync, Op::Rename] {
+        disk.fail(Fault { op, after: 0, times: u64::MAX, errno: EIO });
+    }
+    ask("SET k new").unwrap_err();
+    for _ in 0..10 {
+        assert_eq!(ask("GET k").unwrap().as_text(), Some("new"));
+        ask("SET k newer").unwrap_err();
+    }
+}
