@@ -10,11 +10,14 @@ use crate::shard::recovery::LoadProgress;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
+/// For so long nobody is told to wait; who connects meanwhile waits unaccepted. Chosen: less than
+/// what a client library waits for its handshake.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// A client that sends more than so many bytes before it has its answer is closed.
 const UNREAD_MAX: usize = 1 << 20;
 
@@ -31,10 +34,14 @@ pub(super) async fn answer<R>(
         began_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         may_ask: config.requirepass.is_empty(),
     });
+    let mut opening = pin!(opening);
+    // A client that connects to a server with little to load is better served a moment later.
+    if let Ok(opened) = tokio::time::timeout(PATIENCE, &mut opening).await {
+        return (opened, Vec::new());
+    }
     let max = usize::try_from(config.maxclients).unwrap_or(usize::MAX);
     let (done, waits) = watch::channel(());
     let mut clients = JoinSet::new();
-    let mut opening = pin!(opening);
     let opened = loop {
         tokio::select! {
             opened = &mut opening => break opened,
