@@ -225,6 +225,13 @@ impl Row {
         if self.arity < 0 { arguments >= needed } else { arguments == needed }
     }
 
+    /// Whether a request is this command, which is no container and in none, with a number of
+    /// arguments that is right. False does not say that it is another.
+    #[inline]
+    pub fn is_called(&self, request: &Request<'_>) -> bool {
+        self.subcommands == 0 && self.accepts(request.len()) && index::is(request.arg(0), self.name)
+    }
+
     /// Its ACL categories: the listed ones and those that follow from its flags.
     pub fn categories(&self) -> Categories {
         const IMPLIED: [(Flags, Categories); 6] = [

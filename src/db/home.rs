@@ -182,11 +182,13 @@ impl Home {
     }
 
     /// Whether the shard is here.
+    #[inline]
     pub fn is_home(&self) -> bool {
         self.shard.borrow().is_some() || self.fetch()
     }
 
     /// Takes the shard up from where it rests.
+    #[cold]
     fn fetch(&self) -> bool {
         let fetched = self.core.rest.take(self.index);
         let is_fetched = fetched.is_some();
@@ -222,6 +224,7 @@ impl Home {
     }
 
     /// Runs with this thread's shard; `None` while it is lent.
+    #[inline]
     pub fn in_place<R>(&self, work: impl FnOnce(&mut Turn<'_, '_>) -> R) -> Option<R> {
         if !self.is_home() {
             return None;
@@ -267,6 +270,7 @@ impl Home {
         self.core.is_released(position)
     }
 
+    #[inline]
     fn begin_turn(&self) {
         if !self.ending.replace(true) {
             self.end_wanted.notify_one();

@@ -72,6 +72,7 @@ pub(crate) fn call(
     })
 }
 
+#[inline]
 fn on_keys(
     turn: &mut Turn<'_, '_>,
     row: &Row,
@@ -118,6 +119,7 @@ fn on_database(
 
 impl Core {
     /// The shards that a request wants in hand: those of its keys, or all; `None` if any will do.
+    #[inline]
     pub(crate) fn shards_of(&self, row: &Row, request: &Request<'_>) -> Option<ShardSet> {
         if self.shards() == 1 {
             return None;
@@ -138,6 +140,7 @@ impl Core {
     }
 
     /// Why a command that writes may not run now.
+    #[inline]
     pub(crate) fn write_refusal(
         &self,
         row: &Row,

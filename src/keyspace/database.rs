@@ -143,11 +143,13 @@ impl Database {
     }
 
     /// The key at a place is used now; if not `touch`, that is noted only if nothing is known.
-    pub(super) fn access(&mut self, place: u32, now: UnixMs, touch: bool) {
+    /// Returns whether its time is over.
+    pub(super) fn access(&mut self, place: u32, now: UnixMs, touch: bool) -> bool {
         let slot = self.slot_mut(place);
         if touch || slot.accessed_s == 0 {
             slot.accessed_s = seconds(now);
         }
+        slot.expire_at().is_some_and(|at| at <= now)
     }
 
     fn slot_mut(&mut self, place: u32) -> &mut Slot {

@@ -20,7 +20,7 @@ pub use txn::{Key, Rules, Txn};
 use crate::codec::Corrupt;
 use crate::stream::{BlockLimits, Effect, Garbage, Stream, UnixMs};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -199,7 +199,7 @@ impl Keyspace {
 
     /// The hash of a key.
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+        hash_with(&self.hasher, key)
     }
 
     /// Where a key stands.
@@ -260,16 +260,21 @@ impl Keyspace {
     }
 
     /// Sets the flags of those who watch the key.
+    #[inline]
     fn touch(&self, db: u8, key: &[u8]) {
-        if self.watched.is_empty() {
-            return;
+        if !self.watched.is_empty() {
+            self.touch_watched(db, key);
         }
+    }
+
+    fn touch_watched(&self, db: u8, key: &[u8]) {
         for flag in self.watched.get(&(db, key.into())).into_iter().flatten() {
             flag.store(true, Ordering::Release);
         }
     }
 
     /// Tells the shard to look at those who wait on the key.
+    #[inline]
     fn signal(&mut self, db: u8, key: &[u8]) {
         if !self.waited.is_empty() && self.waited.contains_key(&(db, key.into())) {
             self.signals.push_back((self.change_number, (db, key.into())));
@@ -541,7 +546,7 @@ impl Keyspace {
     /// Adds a key that is not there.
     fn insert(&mut self, db: u8, hash: u64, key: &[u8], value: Value) -> u32 {
         let Keyspace { databases, hasher, .. } = self;
-        databases[usize::from(db)].insert(hash, key, value, |key| hasher.hash_one(key))
+        databases[usize::from(db)].insert(hash, key, value, |key| hash_with(hasher, key))
     }
 
     /// Takes a key away.
@@ -556,6 +561,14 @@ impl Keyspace {
         self.signal(db, key);
         Some(taken)
     }
+}
+
+/// The hash of a key: of its bytes alone, for nothing else is hashed that could run into them.
+#[inline]
+fn hash_with(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 fn has_idempotent_ids(value: &Value) -> bool {

@@ -116,11 +116,10 @@ impl<'t, 's> Txn<'t, 's> {
         let hash = self.spaces.at(space).hash(name);
         let place = self.spaces.at(space).database(db).find(hash, name);
         let mut key = Key { name, db, space, hash, place };
-        if self.expiry(&key).is_some_and(|at| at <= self.now) {
+        if let Some(place) = place
+            && self.spaces.at_mut(space).database_mut(db).access(place, self.now, touch)
+        {
             self.expire_now(&mut key);
-        }
-        if let Some(place) = key.place {
-            self.spaces.at_mut(space).database_mut(db).access(place, self.now, touch);
         }
         if self.counts_lookups {
             let space = self.spaces.at_mut(space);

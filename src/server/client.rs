@@ -135,6 +135,11 @@ impl Client {
         self.protocol == Protocol::Resp2 && self.listens != ClientCounts::default()
     }
 
+    /// Whether nothing that the client is in keeps any command from running.
+    pub(super) fn may_all(&self, config: &Config) -> bool {
+        self.is_authenticated(config) && self.queue.is_none() && !self.is_subscriber()
+    }
+
     /// Why a command may not run now, before it is queued or run.
     pub(super) fn refusal(&self, row: &Row, config: &Config) -> Option<CommandError> {
         if !self.is_authenticated(config) && !row.flags.has(Flags::NO_AUTH) {

@@ -456,9 +456,13 @@ impl Connection {
 
     /// Runs one request, or says what must be awaited.
     pub(super) fn dispatch(&mut self, request: &Request<'_>) -> Option<Step> {
-        let row = match table::lookup(request) {
-            Ok(row) => row,
-            Err(error) => return self.unknown(request, &error),
+        let row = match self.last {
+            // A client mostly says again what it has just said.
+            Some(last) if last.is_called(request) => last,
+            _ => match table::lookup(request) {
+                Ok(row) => row,
+                Err(error) => return self.unknown(request, &error),
+            },
         };
         self.last = Some(row);
         if let Some(error) = self.refusal(row) {
@@ -529,7 +533,13 @@ impl Connection {
     }
 
     /// Why a command may not run now, before it is queued or run.
+    #[inline]
     fn refusal(&self, row: &Row) -> Option<CommandError> {
+        let may_all = self.client.may_all(&self.config) && !row.flags.has(Flags::PROTECTED);
+        if may_all { None } else { self.refusal_of(row) }
+    }
+
+    fn refusal_of(&self, row: &Row) -> Option<CommandError> {
         if row.flags.has(Flags::PROTECTED) {
             let local = self.client.shared.origin.is_local;
             if let Err(error) = admin::allowed(&self.config, row.name, local) {
@@ -653,15 +663,15 @@ impl Connection {
     }
 
     /// The shards a command wants; this thread's own if any will do.
+    #[inline]
     fn shards_of(&self, row: &Row, request: &Request<'_>) -> ShardSet {
         let set = self.home.core().shards_of(row, request);
         set.unwrap_or_else(|| ShardSet::One(self.home.index()))
     }
 
     fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Done {
-        let own = ShardSet::One(self.home.index());
         let set = self.shards_of(row, request);
-        if set != own || !self.home.is_home() {
+        if set != ShardSet::One(self.home.index()) || !self.home.is_home() {
             let run = vec![Queued { row, request: request.into() }];
             return Done { ran: false, step: Some(Step::Await(Job::Run(set, run))) };
         }
@@ -690,7 +700,7 @@ impl Connection {
                 self.count_failure(row.name, &code);
                 None
             }
-            Some(Called::Blocked(blocked)) => Some(Step::Await(Job::Blocked(own, blocked))),
+            Some(Called::Blocked(blocked)) => Some(Step::Await(Job::Blocked(set, blocked))),
             Some(Called::Shutdown(how)) => self.shut_down(row, how),
         };
         if row.scope == Scope::Database {

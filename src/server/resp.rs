@@ -168,8 +168,11 @@ impl RequestReader {
                 return Ok(None);
             }
             let inline = self.expected == Expected::Inline;
-            let complete =
-                if inline { self.read_inline(bytes)? } else { self.read_multibulk(bytes, limits)? };
+            let complete = if inline {
+                self.read_inline(bytes)?
+            } else {
+                self.read_whole(bytes, limits) || self.read_multibulk(bytes, limits)?
+            };
             if !complete {
                 return Ok(None);
             }
@@ -221,6 +224,40 @@ impl RequestReader {
             self.spans.push(Span::new(start, self.words.len()));
         }
         Ok(true)
+    }
+
+    /// Reads a multibulk request that has not been begun and is all here, if its numbers are as
+    /// short as nearly all are. False: nothing was read, [`RequestReader::read_multibulk`] will.
+    #[inline]
+    fn read_whole(&mut self, bytes: &[u8], limits: &ReadLimits) -> bool {
+        if self.expected != Expected::Count || self.at > 0 {
+            return false;
+        }
+        let Some((count, line)) = short_number(bytes, b'*') else { return false };
+        if count > UNAUTHENTICATED_ARGS_MAX && !limits.authenticated {
+            return false;
+        }
+        let (mut at, mut read) = (line, 0);
+        self.spans.resize(count as usize, Span::default());
+        for span in &mut self.spans {
+            let argument = bytes.get(at..).and_then(|rest| short_number(rest, b'$'));
+            let Some((len, line)) = argument else { break };
+            let start = at + line;
+            let end = start + len as usize;
+            // Three digits need no look at the other limits.
+            if end + 2 > bytes.len() || len as usize > limits.bulk_bytes {
+                break;
+            }
+            *span = Span::new(start, end);
+            at = end + 2;
+            read += 1;
+        }
+        if read < count {
+            self.spans.clear();
+            return false;
+        }
+        self.at = at;
+        true
     }
 
     /// Reads on in a multibulk request; whether it is complete.

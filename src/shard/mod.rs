@@ -272,6 +272,7 @@ impl<'t, 's> Turn<'t, 's> {
     ///
     /// # Errors
     /// As the command; nothing has changed, and `out` is as before.
+    #[inline]
     pub fn run(
         &mut self,
         row: &Row,
@@ -374,7 +375,14 @@ impl<'t, 's> Turn<'t, 's> {
     }
 
     /// Serves those who wait on keys that were signalled, in the order of the signals.
+    #[inline]
     pub fn serve(&mut self) {
+        if self.shards().any(|shard| shard.keyspace.next_signal().is_some()) {
+            self.serve_signals();
+        }
+    }
+
+    fn serve_signals(&mut self) {
         loop {
             let next = |at: usize| Some((self.shards[at].keyspace.next_signal()?, at));
             let Some((_, at)) = (0..self.shards.len()).filter_map(next).min() else { return };

@@ -159,49 +159,42 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// Writes the digits of `value` so that they end before `end`; returns where they begin.
 /// `buffer` has room for 20 digits before `end`.
 pub fn write_u64_before(buffer: &mut [u8], end: usize, mut value: u64) -> usize {
-    const PAIRS: [u8; 200] = digit_pairs();
     let mut at = end;
     // Four digits at once: each division waits for the one before.
     while value >= 10_000 {
-        let (high, low) = (pair_index(value % 10_000 / 100), pair_index(value % 100));
+        let ([a, b], [c, d]) = (digits(value % 10_000 / 100), digits(value % 100));
         value /= 10_000;
+        buffer[at - 4..at].copy_from_slice(&[a, b, c, d]);
         at -= 4;
-        buffer[at..at + 4].copy_from_slice(&[
-            PAIRS[high],
-            PAIRS[high + 1],
-            PAIRS[low],
-            PAIRS[low + 1],
-        ]);
     }
     if value >= 100 {
-        let pair = pair_index(value % 100);
+        buffer[at - 2..at].copy_from_slice(&digits(value % 100));
         value /= 100;
         at -= 2;
-        buffer[at] = PAIRS[pair];
-        buffer[at + 1] = PAIRS[pair + 1];
     }
-    let pair = pair_index(value);
-    at -= 1;
-    buffer[at] = PAIRS[pair + 1];
+    let pair = digits(value);
     if value >= 10 {
-        at -= 1;
-        buffer[at] = PAIRS[pair];
+        buffer[at - 2..at].copy_from_slice(&pair);
+        return at - 2;
     }
-    at
+    buffer[at - 1] = pair[1];
+    at - 1
 }
 
-/// The place of a number below 100 in the table of digit pairs.
-fn pair_index(value: u64) -> usize {
-    usize::from(value.to_le_bytes()[0]) * 2
+/// The two digits of a number below 100.
+#[inline]
+fn digits(value: u64) -> [u8; 2] {
+    /// One for whatever a byte may be, so that looking one up needs no check.
+    static PAIRS: [[u8; 2]; 256] = digit_pairs();
+    PAIRS[usize::from(value.to_le_bytes()[0])]
 }
 
-/// "00", "01" … "99".
-const fn digit_pairs() -> [u8; 200] {
-    let mut pairs = [0; 200];
+/// "00", "01" … "99", and nothing of use behind them.
+const fn digit_pairs() -> [[u8; 2]; 256] {
+    let mut pairs = [[0; 2]; 256];
     let mut n: u8 = 0;
     while n < 100 {
-        pairs[n as usize * 2] = b'0' + n / 10;
-        pairs[n as usize * 2 + 1] = b'0' + n % 10;
+        pairs[n as usize] = [b'0' + n / 10, b'0' + n % 10];
         n += 1;
     }
     pairs

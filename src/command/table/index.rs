@@ -96,7 +96,8 @@ struct Slot {
 }
 
 /// The table; collisions go to the next slot.
-static INDEX: [Slot; SLOTS] = build();
+static INDEX: [Slot; SLOTS] = INDEX_BUILT;
+const INDEX_BUILT: [Slot; SLOTS] = build();
 
 /// Fills the table from the names. A subcommand's container is the nearest name without `|` before
 /// it.
@@ -140,6 +141,26 @@ pub(super) fn find(bytes: &[u8], container: Option<Name>) -> Option<usize> {
         }
         at = (at + 1) % SLOTS;
     }
+}
+
+/// The words of the commands, by row; those of subcommands are empty.
+static WORDS: [Word; Name::COUNT] = {
+    let mut words = [Word { first: 0, last: 0, tag: 0 }; Name::COUNT];
+    let mut slot = 0;
+    while slot < SLOTS {
+        let Slot { word, row } = INDEX_BUILT[slot];
+        if row < Name::COUNT && word.tag >> 8 == 0 {
+            words[row] = word;
+        }
+        slot += 1;
+    }
+    words
+};
+
+/// Whether these bytes are the word of a command that is no subcommand, in any case of letters.
+#[inline]
+pub(super) fn is(bytes: &[u8], name: Name) -> bool {
+    Word::new(bytes, None).is_some_and(|word| word.equals(WORDS[name.index()]))
 }
 
 #[cfg(test)]
