@@ -99,8 +99,13 @@ impl Connection {
         let set = self.shards_of_transaction(&queue);
         let (dirty, watched) = (self.client.dirty.clone(), self.client.watched.clone());
         let count = queue.len();
-        // What the connection's own commands do must not be undone if a watched key has changed,
-        // so this is known first.
+        // What the connection's own commands do cannot be undone if a watched key has changed, so
+        // this is known first.
+        let acts = queue.iter().any(|queued| queued.row.scope == Scope::Connection);
+        if acts && !watched.is_empty() {
+            let (set, watched) = (self.shards_of_transaction(&[]), watched.clone());
+            self.visit(&set, move |turn| expire(turn, &watched)).await?;
+        }
         if dirty.load(Ordering::Acquire) {
             self.reply(|out| out.null_array());
             self.output.announce(crate::persist::Position::default());
@@ -109,9 +114,7 @@ impl Connection {
         let (steps, afterwards) = self.prepare(queue);
         let core = self.home.core().clone();
         let work = move |turn: &mut Turn<'_, '_>| {
-            for (db, key) in &watched {
-                turn.with_txn(|txn| _ = txn.key_in(*db, key));
-            }
+            expire(turn, &watched);
             if dirty.load(Ordering::Acquire) {
                 return None;
             }
@@ -239,6 +242,13 @@ impl Connection {
             steps.push(ExecStep::Answered(reply));
         }
         (steps, afterwards)
+    }
+}
+
+/// Removes those of these keys whose time is over: their going aborts the transaction.
+fn expire(turn: &mut Turn<'_, '_>, watched: &[(u8, Box<[u8]>)]) {
+    for (db, key) in watched {
+        turn.with_txn(|txn| _ = txn.key_in(*db, key));
     }
 }
 

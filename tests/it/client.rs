@@ -367,3 +367,21 @@ fn rejected_and_failed_calls_are_counted_apart() {
     let info = client.run("INFO errorstats").to_string();
     assert!(info.contains("errorstat_ERR:count=1") && info.contains("errorstat_WRONGTYPE:count=1"));
 }
+
+#[test]
+fn a_transaction_that_a_late_key_aborts_leaves_the_connection_as_it_was() {
+    for shards in ["1", "4"] {
+        let server = crate::Server::start(&["--shards", shards, "--enable-debug-command", "yes"]);
+        let mut client = server.connect();
+        assert_eq!(client.ask("DEBUG SET-ACTIVE-EXPIRE 0"), "+OK");
+        assert_eq!(client.ask("SET k v PX 1000"), "+OK");
+        assert_eq!(client.ask("WATCH k"), "+OK");
+        assert_eq!(client.ask("MULTI"), "+OK");
+        assert_eq!(client.ask("SELECT 5"), "+QUEUED");
+        // Nobody looks at the key meanwhile.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        assert_eq!(client.ask("EXEC"), "nil");
+        let info = client.ask("CLIENT INFO");
+        assert!(info.contains(" db=0 "), "{info}");
+    }
+}
