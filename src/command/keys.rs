@@ -9,7 +9,7 @@ use super::reply::Out;
 use super::{KeyCommand, Ran};
 use crate::config::NotifyFlags;
 use crate::error::CommandError;
-use crate::keyspace::{DATABASES, Key, Txn, Value};
+use crate::keyspace::{Key, Txn, Value};
 use crate::rdb::{self, Object};
 use crate::stream::UnixMs;
 
@@ -193,6 +193,7 @@ impl<'a> KeyCommand<'a> for Copy<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let db = self.db.unwrap_or(txn.db);
+        check_database(db, txn.rules.databases)?;
         if db == txn.db && self.from == self.to {
             return Err(SAME_OBJECT);
         }
@@ -230,6 +231,7 @@ impl<'a> KeyCommand<'a> for Move<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        check_database(self.db, txn.rules.databases)?;
         if self.db == txn.db {
             return Err(SAME_OBJECT);
         }
@@ -251,7 +253,9 @@ impl<'a> KeyCommand<'a> for Move<'a> {
 const SAME_OBJECT: CommandError =
     CommandError::Fixed("ERR source and destination objects are the same");
 
-/// The number of a database.
+const NO_DATABASE: CommandError = CommandError::Fixed("ERR DB index is out of range");
+
+/// The number of a database; the settings may allow fewer ([`check_database`]).
 ///
 /// # Errors
 /// Not a number, not one of 32 bits, not a database.
@@ -267,12 +271,18 @@ pub fn database(text: &[u8]) -> Result<u8, CommandError> {
 /// The database of a number.
 ///
 /// # Errors
-/// There is none.
+/// There is none, whatever the settings are.
 pub(super) fn database_of(number: i32) -> Result<u8, CommandError> {
-    match u8::try_from(number) {
-        Ok(db) if db < DATABASES => Ok(db),
-        _ => Err(CommandError::Fixed("ERR DB index is out of range")),
-    }
+    let db = u8::try_from(number).map_err(|_| NO_DATABASE)?;
+    check_database(db, crate::keyspace::DATABASES)
+}
+
+/// The database, if it is one of so many.
+///
+/// # Errors
+/// It is not.
+pub fn check_database(db: u8, databases: u8) -> Result<u8, CommandError> {
+    if db < databases { Ok(db) } else { Err(NO_DATABASE) }
 }
 
 /// `DUMP key`

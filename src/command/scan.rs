@@ -7,7 +7,7 @@
 //! during the whole scan is met, once for each key. Shards are scanned one after the other.
 
 use super::args::{Request, is_word};
-use super::keys::database_of;
+use super::keys::{check_database, database_of};
 use super::reply::Out;
 use super::{KeyCommand, Ran};
 use crate::error::CommandError;
@@ -248,6 +248,9 @@ impl<'a> KeyCommand<'a> for SwapDb {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        for db in [self.first, self.second] {
+            check_database(db, txn.rules.databases)?;
+        }
         if self.first != self.second {
             // A key whose time is over is none: who watches the name sees no change.
             txn.expire_due(usize::MAX);

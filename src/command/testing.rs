@@ -32,6 +32,7 @@ pub(super) fn world() -> World {
         space: Keyspace::new(0..crate::keyspace::SLOTS, RandomState::new()),
         rules: Rules {
             blocks: BlockLimits::default(),
+            databases: 16,
             idmp_duration_s: 100,
             idmp_maxsize: 100,
             notify: NotifyFlags::parse(b"AKEn").unwrap(),

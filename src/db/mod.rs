@@ -43,7 +43,7 @@ use crate::command::{Call, Reply};
 use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
 use crate::error::{Error, StorageError};
 use crate::keyspace::txn::Event;
-use crate::keyspace::{Rules, SLOTS, slot_of};
+use crate::keyspace::{DATABASES, Rules, SLOTS, slot_of};
 use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, OsDisk};
 use crate::persist::{Directory, Position, SyncPolicy};
@@ -292,8 +292,7 @@ impl Core {
         if self.doors.len() == 1 {
             return 0;
         }
-        // The inverse of `first_slot`.
-        (usize::from(slot_of(key)) * self.doors.len()) / usize::from(SLOTS)
+        shard_of_slot(slot_of(key), self.doors.len())
     }
 
     /// The settings.
@@ -329,7 +328,7 @@ impl Core {
         self.aof().is_some_and(|aof| aof.failure().is_some())
     }
 
-    /// Whether the log has failed and goes on only behind a new snapshot; a full disk is no failure.
+    /// Whether the log has failed, and goes on behind a new snapshot; a full disk is no failure.
     pub fn has_log_failed(&self) -> bool {
         self.aof().is_some_and(Aof::is_broken)
     }
@@ -429,7 +428,12 @@ fn shard_count(config: &Config) -> usize {
     usize::try_from(config.shards).unwrap_or(1).max(1)
 }
 
-/// The first hash slot of a shard: the least whose shard, by [`Core::shard_of`], it is.
+/// The shard of a hash slot. The inverse of [`first_slot`].
+fn shard_of_slot(slot: u16, count: usize) -> usize {
+    (usize::from(slot) * count) / usize::from(SLOTS)
+}
+
+/// The first hash slot of a shard.
 fn first_slot(index: usize, count: usize) -> u16 {
     let slot = (index * usize::from(SLOTS)).div_ceil(count);
     u16::try_from(slot).unwrap_or(SLOTS)
@@ -441,11 +445,17 @@ fn rules(config: &Config) -> Rules {
     let entries = usize::try_from(config.stream_node_max_entries).unwrap_or(usize::MAX);
     Rules {
         blocks: BlockLimits { bytes, entries },
+        databases: database_count(config),
         idmp_duration_s: u64::from(config.stream_idmp_duration),
         idmp_maxsize: u64::from(config.stream_idmp_maxsize),
         notify: config.notify_keyspace_events,
         valkey: config.compat_profile == CompatProfile::Valkey,
     }
+}
+
+/// How many databases clients may choose from.
+pub(crate) fn database_count(config: &Config) -> u8 {
+    u8::try_from(config.databases).unwrap_or(DATABASES).min(DATABASES)
 }
 
 fn waits_for_disk(config: &Config) -> bool {
@@ -457,5 +467,21 @@ fn sync_policy(config: &Config) -> SyncPolicy {
         Fsync::Always => SyncPolicy::Always,
         Fsync::EverySec => SyncPolicy::EverySec,
         Fsync::No => SyncPolicy::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SLOTS, first_slot, shard_of_slot};
+
+    #[test]
+    fn each_slot_belongs_to_the_shard_that_it_is_looked_for_in() {
+        for count in (1..=64).chain([100, 1000, 1023, 1024]) {
+            assert_eq!((first_slot(0, count), first_slot(count, count)), (0, SLOTS));
+            for shard in 0..count {
+                let mut slots = first_slot(shard, count)..first_slot(shard + 1, count);
+                assert!(!slots.is_empty() && slots.all(|slot| shard_of_slot(slot, count) == shard));
+            }
+        }
     }
 }

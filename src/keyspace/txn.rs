@@ -14,6 +14,8 @@ use crate::stream::{BlockLimits, Effect, Image, Stream, UnixMs};
 pub struct Rules {
     /// How large the blocks of a stream grow; `~` trimming goes by whole blocks.
     pub blocks: BlockLimits,
+    /// How many databases commands may name, at most [`super::DATABASES`].
+    pub databases: u8,
     /// How long new streams remember idempotent IDs, in seconds.
     pub idmp_duration_s: u64,
     /// How many idempotent IDs new streams remember for each producer.

@@ -5,12 +5,12 @@ use super::Server;
 use super::clients::{Shared, flag};
 use super::users;
 use crate::command::args::{is_word, lossy, strict_integer};
-use crate::command::keys::database;
+use crate::command::keys::{check_database, database};
 use crate::command::table::{Flags, Name, Row};
 use crate::command::{Out, OwnedRequest, Protocol, Request, docs};
 use crate::config::{CompatProfile, Config};
-use crate::db::info;
 use crate::db::pause::Paused;
+use crate::db::{database_count, info};
 use crate::error::CommandError;
 use crate::keyspace::KeyName;
 use crate::pubsub::ClientCounts;
@@ -249,7 +249,7 @@ impl Client {
             }
             Name::Ping => self.ping(request, out)?,
             Name::Echo => out.bulk(request.arg(1)),
-            Name::Select => self.select(request.arg(1), out)?,
+            Name::Select => self.select(request.arg(1), around.config, out)?,
             Name::Quit => {
                 out.ok();
                 return Ok(Then::Close);
@@ -458,8 +458,13 @@ impl Client {
         out.array(0);
     }
 
-    fn select(&mut self, index: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
-        self.db = database(index)?;
+    fn select(
+        &mut self,
+        index: &[u8],
+        config: &Config,
+        out: &mut Out<'_>,
+    ) -> Result<(), CommandError> {
+        self.db = check_database(database(index)?, database_count(config))?;
         out.ok();
         Ok(())
     }

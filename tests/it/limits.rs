@@ -55,3 +55,18 @@ fn a_burst_that_the_disk_cannot_follow_waits_and_is_not_refused() {
         }
     }
 }
+
+#[test]
+fn there_are_as_many_databases_as_the_settings_say() {
+    let server = Server::start(&["--databases", "2"]);
+    let mut client = server.connect();
+    let none = "-ERR DB index is out of range";
+    assert_eq!(client.ask("SELECT 1"), "+OK");
+    assert_eq!(client.ask("SET k v"), "+OK");
+    for command in ["SELECT 2", "MOVE k 2", "COPY k k DB 2", "SWAPDB 0 2"] {
+        assert_eq!(client.ask(command), none, "{command}");
+    }
+    assert_eq!(client.ask("SWAPDB 0 1"), "+OK");
+    assert_eq!(client.ask("GET k"), "nil");
+    assert_eq!(client.ask("COPY k k DB 0"), ":0");
+}

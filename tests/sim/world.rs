@@ -90,6 +90,7 @@ pub(crate) struct Figures {
 pub(crate) fn rules(block_entries: usize) -> Arc<Rules> {
     Arc::new(Rules {
         blocks: BlockLimits { bytes: 0, entries: block_entries },
+        databases: 16,
         idmp_duration_s: 100,
         idmp_maxsize: 100,
         notify: NotifyFlags::parse(b"AKE").unwrap(),

@@ -23,6 +23,7 @@ impl Shards {
     fn with<T>(&mut self, act: impl FnOnce(&mut Txn<'_, '_>) -> T) -> T {
         let rules = Rules {
             blocks: BlockLimits::default(),
+            databases: 16,
             idmp_duration_s: 100,
             idmp_maxsize: 100,
             notify: NotifyFlags::default(),

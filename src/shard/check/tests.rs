@@ -18,6 +18,7 @@ fn directory() -> FaultDisk {
     let disk = FaultDisk::new(1);
     let rules = Arc::new(Rules {
         blocks: BlockLimits::default(),
+        databases: 16,
         idmp_duration_s: 100,
         idmp_maxsize: 100,
         notify: NotifyFlags::default(),

@@ -27,6 +27,7 @@ struct World {
 fn shards(count: u16) -> Vec<Shard> {
     let rules = Rules {
         blocks: BlockLimits { bytes: 200, entries: 5 },
+        databases: 16,
         idmp_duration_s: 100,
         idmp_maxsize: 100,
         notify: NotifyFlags::default(),
