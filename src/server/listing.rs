@@ -164,7 +164,6 @@ fn unblock(
     if request.len() > 4 {
         return Err(CommandError::subcommand_syntax("CLIENT", request.arg(1)));
     }
-    let id = strict_integer(request.arg(2)).ok_or(CommandError::NotAnInteger)?;
     let reason = match request.get(3) {
         None => Woken::TimedOut,
         Some(word) if is_word(word, "TIMEOUT") => Woken::TimedOut,
@@ -174,6 +173,7 @@ fn unblock(
             return Err(CommandError::Fixed(text));
         }
     };
+    let id = strict_integer(request.arg(2)).ok_or(CommandError::NotAnInteger)?;
     let client = u64::try_from(id).ok().and_then(|id| around.server.clients.get(id));
     let wait = client.and_then(|client| client.wait());
     out.integer(i64::from(wait.is_some_and(|wait| wait.wake(reason))));

@@ -56,7 +56,7 @@ const STREAMS: &[Pattern] = &[
     (5, 802, "XDELEX {key} [ (KEEPREF|DELREF|ACKED) ] {idblock}"),
     (5, 0, "XTRIM {key} {trim}"),
     (2, 802, "XTRIM {key} {trim} (KEEPREF|DELREF|ACKED)"),
-    (3, 0, "XSETID {key} {id} [ ENTRIESADDED {n} MAXDELETEDID {id} ]"),
+    (3, 702, "XSETID {key} {id} [ ENTRIESADDED {n} MAXDELETEDID {id} ]"),
     (2, 806, "XCFGSET {key} (IDMP-DURATION {n}|IDMP-MAXSIZE {n}|IDMP-MAXSIZE {n} IDMP-DURATION 9)"),
     (6, 0, "XINFO STREAM {any} [ FULL [ COUNT {n} ] ]"),
     (4, 0, "XINFO GROUPS {any}"),
@@ -107,7 +107,7 @@ const OTHERS: &[Pattern] = &[
     (1, 0, "UNWATCH"),
     (2, 0, "PING [ {value} ]"),
     (1, 0, "ECHO {value}"),
-    (1, 0, "CLIENT (GETNAME|SETNAME {name}|SETNAME {value})"),
+    (1, 0, "CLIENT (GETNAME|SETNAME {name}|SETNAME {edge})"),
     (1, 0, "CLIENT (NO-EVICT|REPLY|UNBLOCK 99999|KILL|{edge}) {edge}"),
     (1, 702, "CLIENT (NO-TOUCH {edge}|SETINFO (LIB-NAME|lib-ver|{edge}) {name})"),
     (1, 0, "HELLO (2|3|4|x) [ (SETNAME {name}|AUTH {name}|{edge}) ]"),
@@ -131,7 +131,9 @@ const OTHERS: &[Pattern] = &[
     (1, 0, "ACL (WHOAMI|CAT {edge}|{edge})"),
     (1, 0, "PUBLISH {name} {value}"),
     (1, 0, "PUBSUB (CHANNELS|NUMPAT|NUMSUB {name}|{edge})"),
-    (1, 0, "AUTH {name} [ {name} ]"),
+    // Only what is refused at once or succeeds: Redis may keep the reply of a wrong password back
+    // until more comes, and leaves it out of EXEC's.
+    (1, 0, "AUTH (default {name}|{name}|a b c)"),
     (1, 0, "RESTORE {any} (0|x|-1) {value} [ REPLACE ]"),
     (1, 0, "WAIT 0 1"),
     (1, 0, "NOSUCH {value} {any} {value}"),
@@ -194,8 +196,13 @@ impl Maker {
         let pattern = pattern.replace('(', " ( ").replace(')', " ) ").replace('|', " | ");
         let parts: Vec<&str> = pattern.split(' ').filter(|part| !part.is_empty()).collect();
         self.expand(&mut parts.iter().copied(), true, &mut words);
-        // A wait without end would be one here too.
-        if self.rng.chance(1, 12) && !words.iter().any(|word| word == b"BLOCK" || word == b"WAIT") {
+        // A wait without end would be one here too, a time to live would end at any moment, a scan
+        // in portions is of each server's own.
+        let as_it_is =
+            ["BLOCK", "WAIT", "AUTH", "SCAN", "PX", "EX", "SETEX", "PSETEX", "EXPIRE", "PEXPIRE"];
+        let may_change =
+            !words.iter().any(|word| as_it_is.iter().any(|name| name.as_bytes() == &word[..]));
+        if self.rng.chance(1, 12) && may_change {
             self.mangle(&mut words);
         }
         if self.rng.chance(1, 10) {

@@ -158,6 +158,9 @@ fn a_blocked_client_is_freed_by_another() {
         }
         admin.check(&format!(
             "CLIENT UNBLOCK x => -ERR value is not an integer or out of range
+             CLIENT UNBLOCK x x => -ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR
+             CLIENT UNBLOCK 1 2 3 => -ERR unknown subcommand or wrong number of arguments for \
+             'UNBLOCK'. Try CLIENT HELP.
              CLIENT UNBLOCK {id} x => -ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
         ));
         reader.send("XREAD BLOCK 0 STREAMS a b $ $");
