@@ -454,6 +454,8 @@ pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Messa
             Message::Stop => {
                 home.wait_home().await;
                 home.finish_turn(true);
+                // What was answered may have laid it down, where callers would go on with it.
+                home.fetch();
                 return;
             }
         }

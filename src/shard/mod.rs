@@ -167,20 +167,24 @@ impl Shard {
             && (urgent || (all && !self.log.is_empty()))
         {
             if self.holds_log {
-                self.served.clear();
-                let error = StorageError::Stopped("a snapshot is to take its place".to_owned());
-                return if self.log.take_urgency() { Err(error) } else { Ok(self.position) };
-            }
-            let appended = aof.append(self.log.bytes_mut());
-            self.log.clear();
-            match appended {
-                Ok(position) => self.position = position,
-                Err(error) if urgent => {
+                if self.log.take_urgency() {
                     self.served.clear();
+                    let error = StorageError::Stopped("a snapshot is to take its place".to_owned());
                     return Err(error);
                 }
-                // No reply tells of these changes.
-                Err(_) => {}
+            } else if !urgent && aof.is_broken() {
+                // No reply tells of these changes, and the log takes none.
+                self.log.clear();
+            } else {
+                let appended = aof.append(self.log.bytes_mut());
+                self.log.clear();
+                match appended {
+                    Ok(position) => self.position = position,
+                    Err(error) => {
+                        self.served.clear();
+                        return Err(error);
+                    }
+                }
             }
         }
         let broken = !urgent && aof.is_some_and(Aof::is_broken);
@@ -369,6 +373,11 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Forgets the idempotent IDs whose time is over.
     pub fn forget_idempotent_ids(&mut self) {
+        if self.shards().any(|shard| shard.holds_log) {
+            // What shards keep for the next log is not in one order: the key may expire meanwhile
+            // in a turn of several shards, which another of them keeps, and may append first.
+            return;
+        }
         self.with_txn(|txn| txn.forget_idempotent_ids());
         // A look at a key whose time is over removes it, which ends waits.
         self.serve();
