@@ -87,8 +87,10 @@ const OTHERS: &[Pattern] = &[
     (4, 0, "(RENAME|RENAMENX) {any} {any}"),
     (4, 0, "COPY {any} {any} [ DB (0|1|9|16) ] [ REPLACE ]"),
     (2, 0, "MOVE {any} (0|1|16|x)"),
-    (4, 0, "EXPIRE {any} ({far}|0|-1) [ (NX|XX|GT|LT) ]"),
-    (3, 0, "PEXPIRE {any} ({far}000|0|-5|9223372036854775807) [ (NX|XX|GT|LT|what) ]"),
+    (4, 0, "EXPIRE {any} ({far}|0|-1) [ (NX|XX) ]"),
+    (3, 0, "PEXPIRE {any} ({far}000|0|-5|9223372036854775807) [ (NX|XX|what) ]"),
+    // Two that are counted from now may be equal or not.
+    (3, 0, "PEXPIREAT {any} (9000000000000|9900000000000) [ (GT|LT) ]"),
     (2, 0, "(EXPIREAT|PEXPIREAT) {any} {past}"),
     (4, 0, "(TTL|PTTL|EXPIRETIME|PEXPIRETIME) {any}"),
     (2, 0, "PERSIST {any}"),

@@ -86,8 +86,9 @@ impl Frame {
         let word = |n: usize| words.get(n).map(|word| word.to_ascii_uppercase());
         let name = word(0).unwrap_or_default();
         match name.as_slice() {
-            b"TTL" | b"EXPIRETIME" => self.round_up(100),
-            b"PTTL" | b"PEXPIRETIME" => self.round_up(100_000),
+            b"TTL" => self.round_up(100),
+            b"PTTL" => self.round_up(100_000),
+            b"EXPIRETIME" | b"PEXPIRETIME" if self.number().is_some_and(|n| n > 0) => self.mask(),
             b"XPENDING" => self.mask_in_rows(2, 4),
             b"XREADGROUP" if words.iter().any(|word| word.eq_ignore_ascii_case(b"CLAIM")) => {
                 self.mask_deep(2, 4);
@@ -115,8 +116,12 @@ impl Frame {
         *self = Frame::Line(b"masked".to_vec());
     }
 
-    /// Times to live are thousands of seconds apart, and little of that has gone by.
+    /// Times to live are thousands of seconds apart, and little of that has gone by; or they end
+    /// at a given time.
     fn round_up(&mut self, to: i64) {
+        if self.number().is_some_and(|n| n > to * 1_000_000) {
+            return self.mask();
+        }
         if let Some(n) = self.number().filter(|n| *n > 0) {
             *self = Frame::Line(format!(":{}", (n + to - 1) / to).into());
         }
