@@ -298,12 +298,14 @@ impl OwnedRequest {
     /// A request of these arguments.
     pub fn new<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut owned = OwnedRequest::default();
-        for arg in args {
-            let start = owned.buffer.len();
-            owned.buffer.extend_from_slice(arg);
-            owned.spans.push(Span::new(start, owned.buffer.len()));
-        }
+        args.into_iter().for_each(|arg| owned.push(arg));
         owned
+    }
+
+    fn push(&mut self, arg: &[u8]) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(arg);
+        self.spans.push(Span::new(start, self.buffer.len()));
     }
 
     /// The request, borrowed.
@@ -319,6 +321,12 @@ impl OwnedRequest {
 
 impl From<&Request<'_>> for OwnedRequest {
     fn from(request: &Request<'_>) -> Self {
-        OwnedRequest::new(request.from(0))
+        let bytes = request.from(0).map(<[u8]>::len).sum();
+        let mut owned = OwnedRequest {
+            buffer: Vec::with_capacity(bytes),
+            spans: Vec::with_capacity(request.len()),
+        };
+        request.from(0).for_each(|arg| owned.push(arg));
+        owned
     }
 }

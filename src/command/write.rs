@@ -115,7 +115,7 @@ impl<'a> KeyCommand<'a> for XAdd<'a> {
             return Ok(Ran::Replied);
         }
         let id = self.id.resolve(stream.map(Stream::last_id).unwrap_or_default(), txn.now)?;
-        if self.fields.bytes_len() > ENTRY_BYTES_MAX {
+        if self.fields.exceed(ENTRY_BYTES_MAX) {
             return Err(CommandError::Fixed("ERR Elements are too large to be stored"));
         }
         if stream.is_none() {

@@ -16,7 +16,7 @@ use crate::keyspace::KeyName;
 use crate::pubsub::ClientCounts;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A command that waits for EXEC, or for its turn on another shard.
 #[derive(Debug)]
@@ -95,8 +95,6 @@ pub(super) struct Client {
     /// Whether the transaction cannot run any more.
     pub(super) is_doomed: bool,
     pub(super) watched: Vec<KeyName>,
-    /// Set when a watched key changes.
-    pub(super) dirty: Arc<AtomicBool>,
     pub(super) listens: ClientCounts,
     /// Mail that must leave before the reply of the transaction at hand.
     pub(super) early_mail: Vec<Bytes>,
@@ -106,7 +104,6 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, config: &Config) -> Self {
-        let dirty = shared.dirty.clone();
         Client {
             shared,
             protocol: Protocol::Resp2,
@@ -117,7 +114,6 @@ impl Client {
             queue: None,
             is_doomed: false,
             watched: Vec::new(),
-            dirty,
             listens: ClientCounts::default(),
             early_mail: Vec::new(),
             has_received: false,
@@ -422,7 +418,7 @@ impl Client {
             ));
         }
         if let Some(name) = name {
-            self.shared.names().name = lossy(name).into();
+            self.shared.rename(|names| names.name = lossy(name).into());
         }
         self.set_protocol(protocol, around.in_exec, out);
         self.introduce(around, out);
@@ -480,7 +476,7 @@ impl Client {
         for flag in [flag::MONITOR, flag::NO_EVICT, flag::NO_TOUCH] {
             self.shared.mark(flag, false);
         }
-        self.shared.names().name = Box::default();
+        self.shared.rename(|names| names.name = Box::default());
         self.queue = None;
         self.is_doomed = false;
         self.db = 0;

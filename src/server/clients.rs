@@ -10,7 +10,7 @@ use crate::shard::waiters::WaitCell;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a connection needs beside its buffers, about, in bytes.
 pub(crate) const CONNECTION_BYTES: u64 = 1024;
@@ -29,11 +29,12 @@ pub(crate) struct Shared {
     /// Its thread.
     pub(crate) thread: usize,
     pub(crate) seen: Seen,
-    names: Mutex<Names>,
+    /// `None`: nothing.
+    names: Mutex<Option<Box<Names>>>,
     /// Wakes the connection's task: look at everything below.
     pub(crate) attention: Attention,
-    /// Set when a watched key changes.
-    pub(crate) dirty: Arc<AtomicBool>,
+    /// Set when a watched key changes; made when it is first asked for.
+    dirty: OnceLock<Arc<AtomicBool>>,
     killed: AtomicU8,
     /// The wait it is blocked in.
     wait: Mutex<Option<Arc<WaitCell>>>,
@@ -106,7 +107,7 @@ impl Shared {
             seen,
             names: Mutex::default(),
             attention: Attention::default(),
-            dirty: Arc::default(),
+            dirty: OnceLock::new(),
             killed: AtomicU8::new(ALIVE),
             wait: Mutex::default(),
             mailbox: Mutex::default(),
@@ -135,8 +136,23 @@ impl Shared {
     }
 
     /// What the client has said of itself.
-    pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
-        lock(&self.names)
+    pub(crate) fn names(&self) -> Names {
+        lock(&self.names).as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Changes what the client has said of itself.
+    pub(crate) fn rename(&self, change: impl FnOnce(&mut Names)) {
+        change(lock(&self.names).get_or_insert_default());
+    }
+
+    /// What is set when a watched key changes.
+    pub(crate) fn dirty(&self) -> &Arc<AtomicBool> {
+        self.dirty.get_or_init(Arc::default)
+    }
+
+    /// Whether a watched key has changed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.get().is_some_and(|dirty| dirty.load(Ordering::Acquire))
     }
 
     /// Says what wait the client is in.

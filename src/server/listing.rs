@@ -34,7 +34,7 @@ impl Client {
             },
             Name::ClientSetName => {
                 check_name(arg)?;
-                self.shared.names().name = lossy(arg).into();
+                self.shared.rename(|names| names.name = lossy(arg).into());
                 out.ok();
             }
             Name::ClientSetInfo => self.set_info(arg, request.arg(3), out)?,
@@ -89,9 +89,11 @@ impl Client {
                 &[attribute],
             ));
         }
-        let mut names = self.shared.names();
-        let place = if is_name { &mut names.library } else { &mut names.library_version };
-        *place = lossy(value).into();
+        let value = lossy(value).into();
+        self.shared.rename(|names| match is_name {
+            true => names.library = value,
+            false => names.library_version = value,
+        });
         out.ok();
         Ok(())
     }
@@ -333,8 +335,7 @@ impl<'a> Filter<'a> {
 
 /// The letters of a client's flags.
 fn letters(client: &Shared) -> String {
-    let is_watch_broken =
-        client.seen.watched.load(Ordering::Relaxed) > 0 && client.dirty.load(Ordering::Relaxed);
+    let is_watch_broken = client.seen.watched.load(Ordering::Relaxed) > 0 && client.is_dirty();
     let letters: String = [
         ('O', client.has(flag::MONITOR)),
         ('P', client.has(flag::SUBSCRIBED)),
@@ -356,7 +357,7 @@ fn letters(client: &Shared) -> String {
 /// A client's line in CLIENT LIST, with its line end.
 pub(super) fn line(client: &Arc<Shared>, around: Around<'_>) -> String {
     let seen = &client.seen;
-    let names = client.names().clone();
+    let names = client.names();
     let counts = around.server.core.pubsub.client_counts(client.id);
     let now_ms = around.server.core.now().0;
     let age_s = now_ms.saturating_sub(client.since_ms) / 1000;

@@ -238,17 +238,19 @@ impl RequestReader {
             return false;
         }
         let (mut at, mut read) = (line, 0);
+        // Where a request ends that begins in the first half of what positions can tell.
+        let room = bytes.len().try_into().map_or(u32::MAX / 2, |len: u32| len.min(u32::MAX / 2));
         self.spans.resize(count as usize, Span::default());
         for span in &mut self.spans {
-            let argument = bytes.get(at..).and_then(|rest| short_number(rest, b'$'));
+            let argument = bytes.get(at as usize..).and_then(|rest| short_number(rest, b'$'));
             let Some((len, line)) = argument else { break };
             let start = at + line;
-            let end = start + len as usize;
+            let end = start + len;
             // Three digits need no look at the other limits.
-            if end + 2 > bytes.len() || len as usize > limits.bulk_bytes {
+            if end + 2 > room || len as usize > limits.bulk_bytes {
                 break;
             }
-            *span = Span::new(start, end);
+            *span = Span { start, end };
             at = end + 2;
             read += 1;
         }
@@ -256,7 +258,7 @@ impl RequestReader {
             self.spans.clear();
             return false;
         }
-        self.at = at;
+        self.at = at as usize;
         true
     }
 
@@ -292,7 +294,7 @@ impl RequestReader {
     #[inline]
     fn count(&mut self, bytes: &[u8], limits: &ReadLimits) -> Result<Option<u32>, ProtocolError> {
         let count = if let Some((count, line)) = short_number(bytes, b'*') {
-            self.pass(line);
+            self.pass(line as usize);
             count
         } else if let Some((_, count)) = self.number_line(bytes, ProtocolError::CountLineTooLong)? {
             let count = i32::try_from(count.ok_or(ProtocolError::InvalidCount)?.max(0));
@@ -312,7 +314,7 @@ impl RequestReader {
     #[inline]
     fn length(&mut self, bytes: &[u8], limits: &ReadLimits) -> Result<Option<u32>, ProtocolError> {
         let len = if let Some((len, line)) = short_number(&bytes[self.at..], b'$') {
-            self.pass(line);
+            self.pass(line as usize);
             len
         } else {
             let len = match self.number_line(bytes, ProtocolError::LengthLineTooLong)? {
@@ -382,7 +384,7 @@ impl RequestReader {
 /// The number of one to three digits that `bytes` begin with after `kind`, and the length of its
 /// line. `None` stands for everything out of the ordinary: read it the long way.
 #[inline]
-fn short_number(bytes: &[u8], kind: u8) -> Option<(u32, usize)> {
+fn short_number(bytes: &[u8], kind: u8) -> Option<(u32, u32)> {
     // No request ends sooner after the beginning of such a line.
     let &[first, a, b, c, d, _] = bytes.first_chunk()?;
     let [hundreds, tens, ones] = [a, b, c].map(|byte| byte.wrapping_sub(b'0'));

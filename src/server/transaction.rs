@@ -42,7 +42,7 @@ impl Connection {
                 continue;
             }
             let set = ShardSet::One(core.shard_of(&name.1));
-            let (flag, watched) = (self.client.dirty.clone(), name.clone());
+            let (flag, watched) = (self.client.shared.dirty().clone(), name.clone());
             let watch = move |turn: &mut Turn<'_, '_>| {
                 // One that is expired goes first: its going must not count as a change.
                 turn.with_txn(|txn| _ = txn.key_in(watched.0, &watched.1));
@@ -68,7 +68,7 @@ impl Connection {
         }
         for name in watched {
             let set = ShardSet::One(core.shard_of(&name.1));
-            let flag = self.client.dirty.clone();
+            let flag = self.client.shared.dirty().clone();
             let unwatch = move |turn: &mut Turn<'_, '_>| {
                 turn.shards_mut().for_each(|shard| {
                     shard.keyspace_mut().unwatch(name.0, &name.1, &flag);
@@ -76,7 +76,7 @@ impl Connection {
             };
             self.home.visit(&set, unwatch).await?;
         }
-        self.client.dirty.store(false, Ordering::Release);
+        self.client.shared.dirty().store(false, Ordering::Release);
         self.client.show();
         Ok(())
     }
@@ -97,7 +97,7 @@ impl Connection {
             return self.unwatch().await;
         }
         let set = self.shards_of_transaction(&queue);
-        let (dirty, watched) = (self.client.dirty.clone(), self.client.watched.clone());
+        let (dirty, watched) = (self.client.shared.dirty().clone(), self.client.watched.clone());
         let count = queue.len();
         // What the connection's own commands do cannot be undone if a watched key has changed, so
         // this is known first.

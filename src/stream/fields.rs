@@ -109,6 +109,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether [`Fields::bytes_len`] is above `max`; of arguments that the request says at once.
+    pub fn exceed(&self, max: usize) -> bool {
+        let small = matches!(self, Fields::Spans { buffer, .. } if buffer.len() <= max);
+        !small && self.bytes_len() > max
+    }
+
     /// How many bytes [`Fields::encode`] appends.
     pub fn encoded_len(&self) -> usize {
         let strings = match self {
