@@ -227,7 +227,8 @@ impl Outlet for Output {
             let mut buffer = self.buffer.borrow_mut();
             let position = position.max(buffer.position);
             let end = buffer.bytes.len();
-            buffer.reached = position;
+            // Where its own last write is does not go back when the log fails: WAITAOF asks for it.
+            buffer.reached = position.max(buffer.reached);
             if buffer.chunks.is_empty() && self.home.is_released(position) {
                 buffer.released = end;
             } else {
