@@ -120,6 +120,14 @@ fn p03_waitaof_never_counts_a_sync_that_failed() {
     // Nobody has written it: neither the log nor a snapshot that would take its place.
     let reply = client.try_ask("WAITAOF 1 0 2500");
     assert!(reply.as_deref().is_none_or(|reply| reply != "[:1 :0]"), "{reply:?}");
+    // Asked once more after the failure is known: the write is still its connection's last.
+    crate::wait_until("the failure is known", || {
+        server.connect().ask("INFO persistence").contains("aof_last_write_status:err")
+    });
+    for command in ["XLEN s", "WAITAOF 1 0 300"] {
+        let reply = client.try_ask(command);
+        assert!(reply.as_deref().is_none_or(|reply| reply != "[:1 :0]"), "{reply:?}");
+    }
     let mut client = server.connect();
     assert!(client.ask("INFO persistence").contains("aof_last_write_status:err"));
     assert!(client.ask("XADD s 7-1 f v").starts_with("-MISCONF"));
