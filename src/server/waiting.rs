@@ -81,7 +81,7 @@ impl Connection {
             .map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now))
             .collect();
         let caller = self.caller(false);
-        let core = self.home.core().clone();
+        let (core, shared) = (self.home.core().clone(), self.client.shared.clone());
         let work = move |turn: &mut Turn<'_, '_>| {
             let (mut replies, mut ran) = (Vec::new(), Vec::with_capacity(run.len()));
             for (queued, refusal) in run.into_iter().zip(refusals) {
@@ -92,6 +92,10 @@ impl Connection {
                         let mut out = Out::new(&mut replies, caller.protocol);
                         let request = queued.request.request();
                         let called = call(&core, turn, queued.row, &request, &caller, &mut out);
+                        if let Called::Blocked(blocked) = &called {
+                            // Who counts as blocked can be unblocked.
+                            shared.set_wait(Some(blocked.cell.clone()));
+                        }
                         turn.serve();
                         Ok((called, began.elapsed()))
                     }
