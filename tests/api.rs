@@ -305,6 +305,22 @@ fn commands_over_several_shards_answer_as_over_one() {
 }
 
 #[test]
+fn a_database_closes_while_commands_over_several_shards_are_under_way() {
+    for _ in 0..100 {
+        let db = Db::builder().memory().shards(4).open().unwrap();
+        let mut calls: Vec<_> = (0..20).map(|_| Box::pin(db.command(["DBSIZE"]))).collect();
+        for call in &mut calls {
+            assert!(poll_once(call.as_mut()).is_pending());
+        }
+        db.close().unwrap();
+        for call in calls {
+            let answer = block_on(call);
+            assert!(answer.is_ok() || answer == Err(Error::Stopped), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_closed_database_says_so_and_wakes_who_waits() {
     let db = memory();
     let jobs = db.stream("jobs");

@@ -108,27 +108,43 @@ impl Home {
             jobs.iter().flat_map(|job| job.shards.iter().copied()).collect();
         let mut loans: Vec<Loan> = Vec::with_capacity(union.len());
         let mut own = None;
-        for index in union {
+        let borrowed = self.borrow_all(union, &mut loans, &mut own).await;
+        let done = borrowed.map(|()| {
+            let done = self.run_jobs(&mut loans, jobs);
+            loans.iter_mut().for_each(|loan| self.hand_on(loan));
+            done
+        });
+        drop(loans);
+        // Also when another thread has stopped: this one cannot stop without its shard.
+        if let Some(mut own) = own
+            && let Ok(shard) = own.try_recv()
+        {
+            self.return_shard(shard);
+        }
+        let (reports, position) = done?;
+        for report in reports {
+            report(position.clone());
+        }
+        Ok(())
+    }
+
+    /// Borrows these shards in ascending order; `own` is where this thread's comes back.
+    async fn borrow_all(
+        &self,
+        shards: BTreeSet<usize>,
+        loans: &mut Vec<Loan>,
+        own: &mut Option<oneshot::Receiver<Box<Shard>>>,
+    ) -> Result<(), Error> {
+        for index in shards {
             if index == self.index() {
                 let (loan, returned) = Loan::new(self.take_shard().await);
-                own = Some(returned);
+                *own = Some(returned);
                 loans.push(loan);
             } else {
                 let (lent, loan) = oneshot::channel();
                 self.core().send(index, Message::Lend(lent))?;
                 loans.push(loan.await.map_err(|_| Error::Stopped)?);
             }
-        }
-        let (reports, position) = self.run_jobs(&mut loans, jobs);
-        loans.iter_mut().for_each(|loan| self.hand_on(loan));
-        drop(loans);
-        if let Some(mut own) = own
-            && let Ok(shard) = own.try_recv()
-        {
-            self.return_shard(shard);
-        }
-        for report in reports {
-            report(position.clone());
         }
         Ok(())
     }
