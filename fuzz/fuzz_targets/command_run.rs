@@ -40,6 +40,7 @@ fuzz_target!(|data: &[u8]| {
         idmp_maxsize: 1 + u64::from(flags >> 6),
         notify: NotifyFlags::parse(b"AKEn").expect("these are letters of it"),
         valkey: flags & 1 != 0,
+        databases: millstream::keyspace::DATABASES,
     };
     let protocol = if flags & 2 == 0 { Protocol::Resp2 } else { Protocol::Resp3 };
     let mut space = Keyspace::new(0..SLOTS, RandomState::new());
