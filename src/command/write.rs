@@ -538,15 +538,5 @@ impl<'a> KeyCommand<'a> for XIdmpRecord<'a> {
     }
 }
 
-/// Forgets the idempotent IDs of a key's stream that are over their time. Linear in the producers;
-/// nothing happens if the key holds no stream. Effects: ProducerForget.
-pub fn forget_expired(txn: &mut Txn<'_, '_>, key: &mut Key<'_>) {
-    let stream = txn.stream(key).ok().flatten();
-    let Some(producers) = stream.and_then(Stream::producers) else { return };
-    for (pid, count) in producers.expired(txn.now) {
-        txn.note(key, Effect::ProducerForget { pid: &pid, count });
-    }
-}
-
 #[cfg(test)]
 mod tests;

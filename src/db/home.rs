@@ -29,6 +29,8 @@ const COMMANDS_MAX: u32 = 1024;
 const LOG_BYTES_MAX: usize = 1 << 20;
 /// Changes that no reply waits for are logged within this time.
 const IDLE_TICK: Duration = Duration::from_secs(1);
+/// Idempotent IDs whose time is over are forgotten within this time. Redis: ten times a second.
+const FORGET_TICK: Duration = Duration::from_millis(100);
 /// The shortest time between two looks at what is due.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// The same while CLIENT PAUSE keeps everything as it is.
@@ -390,12 +392,13 @@ impl Home {
     /// Gives the shard a turn when it wants one: a key is due, a reader looks again, changes that
     /// no reply waits for want to be logged.
     async fn tend(self: Rc<Self>) {
-        let mut second = 0;
+        let (mut second, mut remembers) = (0, false);
         loop {
             let least = if self.core.pause.is_active() { PAUSED_TICK } else { TICK_MIN };
-            let wait = self.due.get().map_or(IDLE_TICK, |due| {
+            let most = if remembers { FORGET_TICK } else { IDLE_TICK };
+            let wait = self.due.get().map_or(most, |due| {
                 let ms = due.since(self.core.now());
-                Duration::from_millis(ms).clamp(least, IDLE_TICK)
+                Duration::from_millis(ms).clamp(least, most)
             });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -406,9 +409,12 @@ impl Home {
             if is_due && self.core.pause.holds(true, now).is_none() {
                 self.in_place(|turn| turn.tend());
             }
-            if now.0 / 1000 != second && self.is_home() {
+            let is_new_second = now.0 / 1000 != second && self.is_home();
+            if remembers || is_new_second {
+                remembers = self.in_place(forget_idempotent_ids).unwrap_or(remembers);
+            }
+            if is_new_second {
                 second = now.0 / 1000;
-                self.in_place(|turn| turn.forget_idempotent_ids());
                 self.in_place(|turn| {
                     let changes = turn.shards().map(|shard| shard.keyspace().changes).sum();
                     self.core.saver.publish(self.index, changes);
@@ -421,6 +427,12 @@ impl Home {
             }
         }
     }
+}
+
+/// Forgets the idempotent IDs whose time is over; whether any are left.
+fn forget_idempotent_ids(turn: &mut Turn<'_, '_>) -> bool {
+    turn.forget_idempotent_ids();
+    turn.shards().any(|shard| shard.keyspace().has_idempotent_ids())
 }
 
 /// The tasks of a thread, until it is told to stop.

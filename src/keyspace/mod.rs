@@ -189,6 +189,11 @@ impl Keyspace {
         self.signals.pop_front().map(|(_, name)| name)
     }
 
+    /// Whether a stream may have idempotent IDs.
+    pub fn has_idempotent_ids(&self) -> bool {
+        !self.idempotent.is_empty()
+    }
+
     /// The keys whose streams have idempotent IDs.
     pub(super) fn idempotent_names(&mut self) -> Vec<KeyName> {
         let mut names = std::mem::take(&mut self.idempotent);

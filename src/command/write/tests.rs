@@ -1,6 +1,6 @@
 //! Tests of the commands that write entries.
 
-use super::{forget_expired, iid_of};
+use super::iid_of;
 use crate::command::testing::world;
 use crate::stream::{Fields, UnixMs};
 
@@ -129,10 +129,7 @@ fn a_duplicate_is_recognised_and_changes_nothing() {
         ["new s", "xadd s", "xadd s", "xadd s", "xadd s", "xtrim s", "xdel s"]
     );
     world.now = UnixMs(101_000);
-    world.with_txn(|txn| {
-        let mut key = txn.key(b"s");
-        forget_expired(txn, &mut key);
-    });
+    world.with_txn(|txn| txn.forget_idempotent_ids());
     assert_eq!(world.stream("s").producers().unwrap().iids_len(), 0);
     world.replayed_equals();
 }
