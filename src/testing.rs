@@ -3,14 +3,15 @@
 //! [`FaultDisk`] keeps for each file what is durable and what is not, in sectors of 512 bytes, and
 //! for each name the changes that are not durable. [`FaultDisk::crash`] chooses what survives:
 //! any subset of the unsynced sectors, any subset of the unsynced changes of names, any length
-//! between the old and the new. Everything follows from the seeds.
+//! between the old and the new, a new directory or nothing in it. Everything follows from the
+//! seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::persist::disk::{Access, Disk, DiskFile};
+use crate::persist::disk::{Access, Disk, DiskFile, parent_of};
 
 /// The unit in which a power cut keeps or loses bytes.
 const SECTOR: usize = 512;
@@ -113,6 +114,8 @@ struct State {
     durable_names: BTreeMap<PathBuf, u64>,
     /// Changes of names since the last `sync_dir`, in order.
     pending_names: Vec<NameChange>,
+    /// Directories that were created, and whether their names are durable.
+    dirs: BTreeMap<PathBuf, bool>,
     faults: Vec<Fault>,
     operations: u64,
     power_off_at: Option<u64>,
@@ -124,6 +127,15 @@ enum NameChange {
     Create(PathBuf, u64),
     Rename(PathBuf, PathBuf, u64),
     Remove(PathBuf, u64),
+}
+
+impl NameChange {
+    fn path(&self) -> &Path {
+        match self {
+            NameChange::Create(path, _) | NameChange::Remove(path, _) => path,
+            NameChange::Rename(_, to, _) => to,
+        }
+    }
 }
 
 /// A file: what reads see, and what a crash keeps for sure.
@@ -203,6 +215,7 @@ impl FaultDisk {
             durable_names: names.clone(),
             names,
             pending_names: Vec::new(),
+            dirs: BTreeMap::new(),
             faults: Vec::new(),
             operations: 0,
             power_off_at: None,
@@ -220,6 +233,11 @@ impl FaultDisk {
         for change in &state.pending_names {
             if rng.below(4) < keep {
                 apply(&mut names, change);
+            }
+        }
+        for (dir, is_durable) in &state.dirs {
+            if !is_durable && rng.chance(1, 2) {
+                names.retain(|path, _| !path.starts_with(dir));
             }
         }
         let mut files = BTreeMap::new();
@@ -241,6 +259,7 @@ impl FaultDisk {
         let disk = FaultDisk::with(state.rng.clone(), files, state.names.clone());
         disk.state().durable_names = state.durable_names.clone();
         disk.state().pending_names = state.pending_names.clone();
+        disk.state().dirs = state.dirs.clone();
         disk
     }
 
@@ -381,7 +400,11 @@ impl State {
 }
 
 impl Disk for FaultDisk {
-    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.names.keys().any(|path| path.starts_with(dir)) {
+            state.dirs.entry(dir.to_owned()).or_insert(false);
+        }
         Ok(())
     }
 
@@ -429,11 +452,17 @@ impl Disk for FaultDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.operation(Op::SyncDir)?;
-        state.durable_names = state.names.clone();
-        state.pending_names.clear();
+        let is_here = |path: &Path| parent_of(path) == dir;
+        let State { names, durable_names, pending_names, dirs, .. } = &mut *state;
+        durable_names.retain(|path, _| !is_here(path));
+        let here = names.iter().filter(|(path, _)| is_here(path));
+        durable_names.extend(here.map(|(path, file)| (path.clone(), *file)));
+        // A rename stays in its directory.
+        pending_names.retain(|change| !is_here(change.path()));
+        dirs.iter_mut().filter(|(path, _)| is_here(path)).for_each(|(_, durable)| *durable = true);
         Ok(())
     }
 

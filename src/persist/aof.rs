@@ -154,7 +154,10 @@ impl Aof {
             let file = directory.open_file(&path, Access::Update)?;
             reader::trim(&*file, &path, last.0, walk.end)?;
         }
-        directory.sync()?;
+        if from > Position::default() || walk.end > 0 || walk.cut.is_some() {
+            // Its name must last as what it holds does. Of an empty log nothing was visited.
+            directory.sync()?;
+        }
         let log = Arc::new(Log::begin(directory, options, starts, walk.end)?);
         let thread = if options.sync_thread { Some(sync::start(&log)?) } else { None };
         let recovered = Recovered {
@@ -441,7 +444,8 @@ struct Log {
 }
 
 impl Log {
-    /// A log whose segments in `starts` end at `end` and are durable, with a new segment there.
+    /// A log whose segments in `starts` end at `end` and are durable, with a new segment there,
+    /// which becomes durable with the first frame.
     fn begin(
         directory: Arc<Directory>,
         options: AofOptions,
@@ -449,14 +453,12 @@ impl Log {
         end: u64,
     ) -> Result<Self, StorageError> {
         let segment = create_segment(&directory, options, end, end)?;
-        segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
-        directory.sync()?;
         starts.push(Position(end));
         let ahead = segment.ahead.load(Ordering::Acquire);
         let tail = Tail {
             segment: Arc::new(segment),
             unsynced: Vec::new(),
-            name_unsynced: false,
+            name_unsynced: true,
             starts,
             written: end,
             unwritten: Vec::new(),
@@ -608,6 +610,13 @@ impl Log {
         let start = tail.end();
         if start == tail.segment.header.start {
             return Ok(start);
+        }
+        if tail.name_unsynced
+            && let Err(failure) = self.directory.sync()
+        {
+            // A crash could keep the new name and not this one: a log without its beginning.
+            self.fail(tail, failure.clone());
+            return Err(failure);
         }
         let durable = self.durable.load(Ordering::Acquire);
         let segment = match create_segment(&self.directory, self.options, start, durable) {

@@ -28,7 +28,8 @@ pub enum Access {
 
 /// Names and files. All paths are below one data directory.
 pub trait Disk: Send + Sync + 'static {
-    /// Creates a directory with its parents, if it is missing, and makes it durable.
+    /// Creates a directory, if it is missing: durable after [`Disk::sync_dir`] of its parent.
+    /// Parents that are missing, too, are durable at once.
     ///
     /// # Errors
     /// What the system says.
@@ -138,11 +139,11 @@ impl Disk for OsDisk {
         if dir.is_dir() {
             return Ok(());
         }
+        let parents = dir.ancestors().skip(1);
+        let missing = parents.take_while(|path| !path.as_os_str().is_empty() && !path.is_dir());
+        let missing: Vec<&Path> = missing.collect();
         std::fs::create_dir_all(dir)?;
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => self.sync_dir(Path::new(".")),
-        }
+        missing.into_iter().try_for_each(|made| self.sync_dir(parent_of(made)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -187,6 +188,15 @@ impl Disk for OsDisk {
     fn seed(&self) -> u64 {
         // Each `RandomState` has other keys, which the system's randomness begins.
         RandomState::new().build_hasher().finish()
+    }
+}
+
+/// The directory that a path is in.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
     }
 }
 

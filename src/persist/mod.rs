@@ -11,6 +11,10 @@
 //! | `*.tmp` | unfinished; removed at the next opening |
 //!
 //! A position in a name has 20 decimal digits. There is no manifest: the names are all there is.
+//!
+//! Opening a new directory syncs nothing, since nothing in it is promised: its name, the lock's and
+//! the first segment's become durable with the first thing that is, by [`Directory::sync`]. Until
+//! then the version is missing in `LOCK`.
 
 pub mod aof;
 pub mod disk;
@@ -19,9 +23,10 @@ pub mod snapshot;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::StorageError;
-use disk::{Access, Disk, DiskFile};
+use disk::{Access, Disk, DiskFile, parent_of};
 
 /// The version of the formats in a directory. A change of any of them raises it.
 pub const FORMAT_VERSION: u32 = 1;
@@ -53,12 +58,25 @@ pub enum SyncPolicy {
     No,
 }
 
+/// The first line of `LOCK`.
+fn own_version() -> String {
+    format!("millstream {FORMAT_VERSION}")
+}
+
+/// What stands in `LOCK`, with this process as the holder.
+fn lock_text(version: &str) -> Vec<u8> {
+    let text = format!("{version}\nprocess {}", std::process::id());
+    format!("{text:<width$}\n", width = LOCK_BYTES - 1).into_bytes()
+}
+
 /// An open, locked data directory. The lock lasts as long as the value.
 pub struct Directory {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     /// Holds the lock; closing it gives the directory free. `None`: only looked at.
-    _lock: Option<Arc<dyn DiskFile>>,
+    lock: Option<Arc<dyn DiskFile>>,
+    /// Whether its own name may not be durable.
+    is_new: AtomicBool,
 }
 
 impl fmt::Debug for Directory {
@@ -85,24 +103,19 @@ impl Directory {
         let len =
             lock.read_at(&mut text, 0).map_err(|e| StorageError::io(&lock_path, "read", &e))?;
         let text = String::from_utf8_lossy(&text[..len]);
-        // A crash may leave the text of a new directory unwritten or torn: then no line ends. Each
+        // A crash may leave the text of a new directory unwritten, torn, or without a version. Each
         // file has its version too.
         let (version, holder) = text.split_once('\n').unwrap_or(("", "another process"));
         if !lock.try_lock().map_err(|e| StorageError::io(&lock_path, "lock", &e))? {
             return Err(StorageError::InUse { path, holder: holder.trim().to_owned() });
         }
-        let expected = format!("millstream {FORMAT_VERSION}");
-        if !version.is_empty() && version != expected {
+        if !version.is_empty() && version != own_version() {
             return Err(StorageError::Version { path, found: version.to_owned() });
         }
-        let text = format!("{expected}\nprocess {}", std::process::id());
-        lock.write_at(format!("{text:<width$}\n", width = LOCK_BYTES - 1).as_bytes(), 0)
+        let is_new = AtomicBool::new(version.is_empty());
+        lock.write_at(&lock_text(version), 0)
             .map_err(|e| StorageError::io(&lock_path, "write", &e))?;
-        if version.is_empty() {
-            lock.sync().map_err(|e| StorageError::io(&lock_path, "fdatasync", &e))?;
-            disk.sync_dir(&path).map_err(|e| StorageError::io(&path, "fsync", &e))?;
-        }
-        let directory = Directory { path, disk, _lock: Some(lock) };
+        let directory = Directory { path, disk, lock: Some(lock), is_new };
         for name in directory.names()? {
             if name.ends_with(".tmp") {
                 directory.remove(&directory.path.join(name))?;
@@ -113,7 +126,7 @@ impl Directory {
 
     /// A directory to look at: takes no lock and changes nothing.
     pub fn look_at(path: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Directory {
-        Directory { path: path.into(), disk, _lock: None }
+        Directory { path: path.into(), disk, lock: None, is_new: AtomicBool::new(false) }
     }
 
     /// The names of all files in it, in order.
@@ -204,9 +217,20 @@ impl Directory {
         self.disk.remove(path).map_err(|e| StorageError::io(path, "remove", &e))
     }
 
-    /// Makes its names durable.
+    /// Makes its names durable, and its own.
     fn sync(&self) -> Result<(), StorageError> {
-        self.disk.sync_dir(&self.path).map_err(|e| StorageError::io(&self.path, "fsync", &e))
+        let sync =
+            |path: &Path| self.disk.sync_dir(path).map_err(|e| StorageError::io(path, "fsync", &e));
+        sync(&self.path)?;
+        if self.is_new.load(Ordering::Acquire) {
+            sync(parent_of(&self.path))?;
+            self.is_new.store(false, Ordering::Release);
+            if let Some(lock) = &self.lock {
+                // If this is lost, the next opening syncs once more.
+                let _ = lock.write_at(&lock_text(&own_version()), 0);
+            }
+        }
+        Ok(())
     }
 
     /// Gives a segment a name under which it is never read again; returns that name.

@@ -465,6 +465,8 @@ mod tests {
         for after in 0.. {
             let disk = FaultDisk::new(after);
             let directory = directory(&disk);
+            // Else it is with the snapshot that it becomes durable, and says so in `LOCK`.
+            directory.sync().unwrap();
             disk.fail(Fault { op: Op::Any, after, times: 1, errno: EIO });
             let before = disk.operations();
             let written = write(&directory, &sections);

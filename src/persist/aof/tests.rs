@@ -566,6 +566,54 @@ fn d3_after_any_crash_the_log_is_a_prefix_with_everything_that_was_promised() {
     }
 }
 
+/// Opens a new log, appends and syncs, until the power goes; how many frames must survive.
+fn begin_until(disk: &FaultDisk, at: u64, frames: &mut Frames) -> usize {
+    disk.power_off_at(disk.operations() + at);
+    let mut promised = 0;
+    if let Ok((aof, _, found)) = open(disk) {
+        *frames = found;
+        promised = frames.len();
+        for n in 0..3 {
+            let _ = append(&aof, &[n; 700], frames);
+            let _ = aof.sync();
+            aof.tend();
+            let durable = aof.durable();
+            promised = frames.iter().filter(|(end, _)| *end <= durable).count();
+        }
+    }
+    disk.heal();
+    promised
+}
+
+#[test]
+fn an_opening_syncs_nothing_and_may_lose_power_at_every_step() {
+    let disk = FaultDisk::new(1);
+    disk.fail(Fault { op: Op::Sync, after: 0, times: 1, errno: EIO });
+    disk.fail(Fault { op: Op::SyncDir, after: 0, times: 1, errno: EIO });
+    let (aof, _, _) = open(&disk).unwrap();
+    assert_eq!(aof.durable(), Position(0));
+    for at in 0..48 {
+        for seed in 0..24 {
+            let disk = FaultDisk::new(seed);
+            let (mut frames, mut promised) = (Vec::new(), 0);
+            // The process before this one may have died without any sync.
+            if seed % 3 > 0 {
+                let _ = begin_until(&disk, seed % 15, &mut frames);
+            }
+            let disk = disk.kill();
+            if seed % 2 > 0 {
+                promised = begin_until(&disk, at, &mut frames);
+            }
+            let what = format!("operation {at}, seed {seed}");
+            let crashed = disk.crash(seed);
+            let (aof, _, found) = open(&crashed).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(found.len() >= promised, "{what}: {} of {promised}", found.len());
+            assert_eq!(found, frames[..found.len()], "{what}");
+            goes_on(&crashed, aof, found);
+        }
+    }
+}
+
 #[test]
 fn e1_whatever_fails_once_nothing_durable_is_lost_and_the_directory_opens() {
     for errno in [EIO, ENOSPC] {
