@@ -281,7 +281,8 @@ impl Home {
 
     /// Ends the turn: appends, answers other threads, lets output leave.
     pub fn end_turn(&self) {
-        self.finish_turn(false);
+        // What no reply waits for is logged, too, if it has filled the turn.
+        self.finish_turn(self.is_turn_full());
     }
 
     fn finish_turn(&self, all: bool) {

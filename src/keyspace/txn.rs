@@ -315,7 +315,9 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     fn expire_now(&mut self, key: &mut Key<'_>) {
-        self.remove(key);
+        // No reply waits for it: what a crash brings back is as expired as before, and a reader
+        // must not depend on the log.
+        self.commit(key, Action::Remove, false);
         self.event(NotifyFlags::EXPIRED, "expired", key);
         // Redis: not one of the changes since the last save.
         self.count_expired(key);

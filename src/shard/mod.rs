@@ -155,12 +155,13 @@ impl Shard {
 
     /// Appends what the turn changed, then tells the blocked readers that it served. Changes that
     /// no reply waits for stay behind unless `all`. Returns where the log is after this shard's
-    /// last change; at the beginning if it is broken and the turn changed nothing, because then
-    /// reads go on from memory, and nothing of it will become durable before a snapshot does.
+    /// last change; at the beginning if it is broken and no reply waits for the turn's changes,
+    /// because then reads go on from memory, and nothing of it will become durable before a
+    /// snapshot does.
     ///
     /// # Errors
-    /// What broke the log. The turn's changes have been applied; whether they are in the log is
-    /// unknown, so no reply of the turn may leave.
+    /// What broke the log, if replies wait for the turn's changes. They have been applied; whether
+    /// they are in the log is unknown, so no reply of the turn may leave.
     pub fn end_turn(&mut self, aof: Option<&Aof>, all: bool) -> Result<Position, StorageError> {
         let urgent = self.log.is_urgent();
         if let Some(aof) = aof
@@ -180,10 +181,12 @@ impl Shard {
                 self.log.clear();
                 match appended {
                     Ok(position) => self.position = position,
-                    Err(error) => {
+                    Err(error) if urgent => {
                         self.served.clear();
                         return Err(error);
                     }
+                    // The log says why it takes nothing; no reply tells of these changes.
+                    Err(_) => {}
                 }
             }
         }

@@ -92,6 +92,11 @@ impl Ledger {
             self.broken = Some(std::mem::take(&mut self.open[shard]));
             return Ok(());
         };
+        if self.aof.failure().is_some() {
+            // It took nothing that a reply waits for: whether the rest is in it is unknown.
+            self.broken = Some(std::mem::take(&mut self.open[shard]));
+            return Ok(());
+        }
         if self.aof.end() > before {
             if *position != self.aof.end() {
                 return Err(format!("a frame ends at {}, not at {position}", self.aof.end()));

@@ -1,7 +1,8 @@
 //! Calls that wait, and calls while the log fails.
 
+use crate::command::Reply;
 use crate::db::admin::tests::World;
-use crate::testing::{EIO, Fault, FaultDisk, Op};
+use crate::testing::{EIO, ENOSPC, Fault, FaultDisk, Op};
 use std::time::{Duration, Instant};
 
 const LOG: &[(&str, &str)] = &[("appendonly", "yes"), ("appendfsync", "always")];
@@ -47,5 +48,29 @@ fn reads_go_on_from_memory_while_the_log_is_broken() {
     for _ in 0..10 {
         assert_eq!(ask("GET k").unwrap().as_text(), Some("new"));
         ask("SET k newer").unwrap_err();
+    }
+}
+
+#[test]
+fn a_read_that_finds_a_key_expired_goes_on_while_the_log_takes_nothing() {
+    for errno in [EIO, ENOSPC] {
+        let disk = FaultDisk::new(1);
+        let world = World::open(&disk, LOG).unwrap();
+        let ask = |words: &str| world.db.command(words.split(' ')).wait();
+        let due = world.db.core().now().0 + 200;
+        // Nobody but a reader removes them.
+        ask("DEBUG SET-ACTIVE-EXPIRE 0").unwrap();
+        for n in 0..4 {
+            ask(&format!("SET k{n} old PXAT {due}")).unwrap();
+        }
+        for op in [Op::Write, Op::Rename, Op::SetLen] {
+            disk.fail(Fault { op, after: 0, times: u64::MAX, errno });
+        }
+        ask("SET k new").unwrap_err();
+        until("the keys are due", || world.db.core().now().0 > due);
+        for n in 0..4 {
+            assert_eq!(ask(&format!("GET k{n}")).unwrap(), Reply::Null, "{errno}");
+            assert_eq!(ask("GET k").unwrap().as_text(), Some("new"));
+        }
     }
 }
