@@ -161,9 +161,9 @@ fn on_server(
         Name::BgRewriteAof => return background_rewrite(core, turn, caller, out),
         Name::BgSave => return background_save(core, turn, request, caller, out),
         Name::ConfigGet | Name::ConfigSet | Name::ConfigResetStat | Name::ConfigRewrite => {
-            return configure::run(core, turn, name, request, caller.local, out);
+            return configure::run(core, turn, name, request, caller, out);
         }
-        Name::Debug => return debug::run(core, turn, request, caller.db, out),
+        Name::Debug => return debug::run(core, turn, request, caller, out),
         Name::FunctionFlush => {
             flush_nothing(request, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option", out)?;
         }

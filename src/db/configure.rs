@@ -1,5 +1,6 @@
 //! CONFIG: reading, changing and writing the settings of a running server.
 
+use super::admin::Caller;
 use super::{Core, save};
 use crate::command::table::Name;
 use crate::command::{Out, Request};
@@ -8,20 +9,19 @@ use crate::error::CommandError;
 use crate::shard::Turn;
 use std::path::Path;
 
-/// CONFIG GET, SET, RESETSTAT, REWRITE. SET and RESETSTAT want all shards in hand. `local` says
-/// that the connection is of this machine.
+/// CONFIG GET, SET, RESETSTAT, REWRITE. SET and RESETSTAT want all shards in hand.
 pub(super) fn run(
     core: &Core,
     turn: &mut Turn<'_, '_>,
     name: Name,
     request: &Request<'_>,
-    local: bool,
+    caller: &Caller,
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is left is GET")]
     match name {
         Name::ConfigSet => {
-            set(core, turn, request, local)?;
+            set(core, turn, request, caller)?;
             out.ok();
         }
         Name::ConfigResetStat => {
@@ -54,7 +54,7 @@ fn set(
     core: &Core,
     turn: &mut Turn<'_, '_>,
     request: &Request<'_>,
-    local: bool,
+    caller: &Caller,
 ) -> Result<(), CommandError> {
     if !request.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
@@ -62,8 +62,16 @@ fn set(
     let pairs: Vec<(&[u8], &[u8])> =
         request.from(2).step_by(2).zip(request.from(3).step_by(2)).collect();
     let mut config = (*core.config()).clone();
-    let changed = config.set(&pairs, local)?;
+    let changed = config.set(&pairs, caller.local)?;
     if changed.contains(&"appendonly") {
+        if caller.in_transaction {
+            // Differs from Redis, which does it later: the log must have all of a transaction or
+            // nothing, and whoever asks wants to know how it went.
+            return Err(CommandError::Fixed(
+                "ERR CONFIG SET failed (possibly related to argument 'appendonly') - not allowed \
+                 inside a transaction",
+            ));
+        }
         save::switch(core, turn, config.appendonly).map_err(|refusal| {
             tracing::error!("appendonly stays as it is: {refusal:?}");
             CommandError::Fixed(

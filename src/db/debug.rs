@@ -1,6 +1,7 @@
 //! DEBUG: what tests ask of the server.
 
 use super::Core;
+use super::admin::Caller;
 use super::memory::double;
 use super::save::{self, Refusal};
 use crate::codec::Corrupt;
@@ -42,9 +43,10 @@ pub(super) fn run(
     core: &Core,
     turn: &mut Turn<'_, '_>,
     request: &Request<'_>,
-    db: u8,
+    caller: &Caller,
     out: &mut Out<'_>,
 ) -> Result<(), CommandError> {
+    let db = caller.db;
     let is = |word: &str, least: usize, most: usize| {
         is_word(request.arg(1), word) && (least..=most).contains(&request.len())
     };
@@ -57,10 +59,10 @@ pub(super) fn run(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
         }
-        reload(core, turn)?;
+        reload(core, turn, caller)?;
         out.ok();
     } else if is("LOADAOF", 2, 2) {
-        reload(core, turn)?;
+        reload(core, turn, caller)?;
         out.ok();
     } else if is("DIGEST", 2, 2) {
         out.simple(&hex(&digest_of_all(turn)));
@@ -98,8 +100,12 @@ pub(super) fn run(
 
 /// Takes every value through its bytes and back: through a snapshot, if the data is kept in a
 /// directory, else in its place. Then nothing has changed since the last save.
-fn reload(core: &Core, turn: &mut Turn<'_, '_>) -> Result<(), CommandError> {
+fn reload(core: &Core, turn: &mut Turn<'_, '_>, caller: &Caller) -> Result<(), CommandError> {
     if core.saver.is_open() {
+        if caller.in_transaction {
+            // Differs from Redis: the log must have all of a transaction or nothing.
+            return Err(CommandError::Fixed("ERR DEBUG cannot reload inside a transaction"));
+        }
         return save::reload(core, turn).map_err(|refusal| match refusal {
             Refusal::Busy(_) => CommandError::Fixed("ERR Background save already in progress"),
             Refusal::Storage(error) => {

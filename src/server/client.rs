@@ -10,6 +10,7 @@ use crate::command::table::{Flags, Name, Row};
 use crate::command::{Out, OwnedRequest, Protocol, Request, docs};
 use crate::config::{CompatProfile, Config};
 use crate::db::pause::Paused;
+use crate::db::run::Caller;
 use crate::db::{database_count, info};
 use crate::error::CommandError;
 use crate::keyspace::KeyName;
@@ -187,6 +188,18 @@ impl Client {
                 name,
                 Name::Exec | Name::Discard | Name::Multi | Name::Watch | Name::Quit | Name::Reset
             )
+    }
+
+    /// What shards know of this client.
+    pub(super) fn caller(&self, in_transaction: bool) -> Caller {
+        Caller {
+            client: self.shared.id,
+            db: self.db,
+            protocol: self.protocol,
+            no_touch: self.no_touch,
+            local: self.shared.origin.is_local,
+            in_transaction,
+        }
     }
 
     /// Lets others see what has changed.

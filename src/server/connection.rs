@@ -17,7 +17,7 @@ use crate::command::{Name, Out, Request};
 use crate::config::{CompatProfile, Config};
 use crate::db::admin;
 use crate::db::home::{Home, ShardSet};
-use crate::db::run::{Called, Caller, call};
+use crate::db::run::{Called, call};
 use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
@@ -483,7 +483,7 @@ impl Connection {
         }
         let is_watched = self.server.monitors.any();
         if is_watched && row.scope != Scope::Connection {
-            self.feed_monitors(row, request);
+            self.server.show(row, request, &self.client);
         }
         self.dispatched += 1;
         self.meter.begin(&self.config, row);
@@ -494,7 +494,7 @@ impl Connection {
         // It is shown with the database it leaves behind, and RESET ends watching.
         let is_shown_later = matches!(step, Some(Step::Await(Job::Exec(_))));
         if is_watched && row.scope == Scope::Connection && !is_shown_later {
-            self.feed_monitors(row, request);
+            self.server.show(row, request, &self.client);
         }
         if ran {
             self.meter.end(&self.config, request);
@@ -561,12 +561,6 @@ impl Connection {
         let writes = |row: &Row| row.flags.has(Flags::WRITE) || row.flags.has(Flags::MAY_REPLICATE);
         let mut queue = self.client.queue.iter().flatten();
         writes(row) || (row.name == Name::Exec && queue.any(|queued| writes(queued.row)))
-    }
-
-    #[cold]
-    pub(super) fn feed_monitors(&self, row: &Row, request: &Request<'_>) {
-        let (client, limits) = (&self.client, &self.server.clients.limits);
-        self.server.monitors.feed(row, request, client.db, &client.shared, limits);
     }
 
     fn queue(&mut self, row: &'static Row, request: &Request<'_>) {
@@ -685,7 +679,7 @@ impl Connection {
         if row.flags.has(Flags::WRITE) {
             self.wrote_in = Some(self.home.turn());
         }
-        let caller = self.caller(false);
+        let caller = self.client.caller(false);
         let home = self.home.clone();
         let called = self.reply(|out| {
             home.in_place(|turn| {
@@ -735,17 +729,5 @@ impl Connection {
             return None;
         }
         Some(Step::Close)
-    }
-
-    /// What shards know of this client.
-    pub(super) fn caller(&self, in_transaction: bool) -> Caller {
-        Caller {
-            client: self.client.shared.id,
-            db: self.client.db,
-            protocol: self.client.protocol,
-            no_touch: self.client.no_touch,
-            local: self.client.shared.origin.is_local,
-            in_transaction,
-        }
     }
 }

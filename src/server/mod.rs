@@ -33,6 +33,8 @@ mod transaction;
 mod users;
 mod waiting;
 
+use crate::command::Request;
+use crate::command::table::Row;
 use crate::config::Config;
 use crate::db::admin::Shutdown;
 use crate::db::home::Home;
@@ -145,6 +147,13 @@ impl Server {
         }
         self.stop.notify_one();
         Ok(())
+    }
+
+    /// Shows a client's command to those who watch.
+    fn show(&self, row: &Row, request: &Request<'_>, client: &Client) {
+        if self.monitors.any() {
+            self.monitors.feed(row, request, client.db, &client.shared, &self.clients.limits);
+        }
     }
 
     /// Gives a connection to the thread whose turn it is.

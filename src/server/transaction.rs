@@ -1,27 +1,41 @@
 //! WATCH and EXEC.
 
-use super::client::{Around, Queued, Then};
+use super::Server;
+use super::client::{Around, Client, Queued, Then};
 use super::connection::Connection;
 use super::waiting::acknowledge;
-use crate::command::table::{self, Scope};
-use crate::command::{Name, Out, OwnedRequest};
+use crate::command::table::{self, Row, Scope};
+use crate::command::{Name, Out, OwnedRequest, Request};
 use crate::db::admin;
 use crate::db::home::ShardSet;
-use crate::db::run::{Called, Caller, call};
+use crate::db::run::{Called, call};
 use crate::error::{CommandError, Error};
+use crate::keyspace::KeyName;
+use crate::persist::Position;
 use crate::shard::Turn;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One command of a transaction.
-enum ExecStep {
-    /// It has run in the connection.
-    Answered(Vec<u8>),
-    /// It runs on the shards.
-    Run(Queued, Caller),
+/// The commands of a transaction, on their way to the shards with the client that queued them.
+struct Transaction {
+    server: Arc<Server>,
+    queue: Vec<Queued>,
+    /// The connection's task waits, and has it back afterwards.
+    client: Arc<Mutex<Client>>,
+    watched: Vec<KeyName>,
+    /// Up to where the replies before tell of the log.
+    reached: Position,
 }
 
-/// A command of a transaction that ran on the shards.
+/// A transaction that has run.
+struct Executed {
+    replies: Vec<u8>,
+    ran: Vec<Ran>,
+    afterwards: Vec<Then>,
+}
+
+/// A command of a transaction that has run.
 struct Ran {
     queued: Queued,
     took: Duration,
@@ -56,7 +70,7 @@ impl Connection {
         self.client.show();
         // Only now: whoever hears of it may change a key at once.
         self.reply(|out| out.ok());
-        self.output.announce(crate::persist::Position::default());
+        self.output.announce(Position::default());
         Ok(())
     }
 
@@ -84,7 +98,7 @@ impl Connection {
     pub(super) async fn exec(&mut self, shown: Option<OwnedRequest>) -> Result<(), Error> {
         let done = self.exec_queue().await;
         if let Some(shown) = shown {
-            self.feed_monitors(table::row(Name::Exec), &shown.request());
+            self.server.show(table::row(Name::Exec), &shown.request(), &self.client);
         }
         done
     }
@@ -97,53 +111,47 @@ impl Connection {
             return self.unwatch().await;
         }
         let set = self.shards_of_transaction(&queue);
-        let (dirty, watched) = (self.client.shared.dirty().clone(), self.client.watched.clone());
-        let count = queue.len();
-        // What the connection's own commands do cannot be undone if a watched key has changed, so
-        // this is known first.
-        let acts = queue.iter().any(|queued| queued.row.scope == Scope::Connection);
-        if acts && !watched.is_empty() {
-            let (set, watched) = (self.shards_of_transaction(&[]), watched.clone());
-            self.visit(&set, move |turn| expire(turn, &watched)).await?;
-        }
-        if dirty.load(Ordering::Acquire) {
-            self.reply(|out| out.null_array());
-            self.output.announce(crate::persist::Position::default());
-            return self.unwatch().await;
-        }
-        let (steps, afterwards) = self.prepare(queue);
-        let core = self.home.core().clone();
-        let work = move |turn: &mut Turn<'_, '_>| {
-            expire(turn, &watched);
-            if dirty.load(Ordering::Acquire) {
-                return None;
-            }
-            Some(run_steps(&core, turn, steps))
+        let (count, shared) = (queue.len(), self.client.shared.clone());
+        let client = Client::new(shared, &self.config);
+        let client = Arc::new(Mutex::new(std::mem::replace(&mut self.client, client)));
+        let transaction = Transaction {
+            server: self.server.clone(),
+            queue,
+            client: client.clone(),
+            watched: lock(&client).watched.clone(),
+            reached: self.output.reached(),
         };
-        let (done, position) = self.visit(&set, work).await?;
-        for then in afterwards {
-            match then {
-                Then::Pause(paused, ms) => self.pause(paused, ms).await?,
-                Then::Close => self.closing = true,
-                Then::Nothing | Then::Exec | Then::Watch(_) | Then::Unwatch | Then::Wait(_) => {}
-            }
-        }
+        let done = self.visit(&set, move |turn| transaction.run(turn)).await;
+        std::mem::swap(&mut self.client, &mut lock(&client));
+        let (done, position) = done?;
         let mail = std::mem::take(&mut self.client.early_mail);
-        mail.iter().for_each(|frame| self.output.bytes().extend_from_slice(frame));
-        self.announce_mail();
+        if !mail.is_empty() {
+            mail.iter().for_each(|frame| self.output.bytes().extend_from_slice(frame));
+            self.announce_mail();
+        }
         match done {
             None => self.reply(|out| out.null_array()),
-            Some((bytes, ran)) => {
-                for one in ran {
-                    let request = one.queued.request.request();
-                    self.meter.note(&self.config, one.queued.row, 1, one.took, Some(&request));
-                    if let Some(code) = one.code {
-                        self.count_failure(one.queued.row.name, &code);
+            Some(Executed { replies, ran, afterwards }) => {
+                for then in afterwards {
+                    match then {
+                        Then::Pause(paused, ms) => self.pause(paused, ms).await?,
+                        Then::Close => self.closing = true,
+                        Then::Nothing
+                        | Then::Exec
+                        | Then::Watch(_)
+                        | Then::Unwatch
+                        | Then::Wait(_) => {}
+                    }
+                }
+                for Ran { queued: Queued { row, request }, took, code } in ran {
+                    self.meter.note(&self.config, row, 1, took, Some(&request.request()));
+                    if let Some(code) = code {
+                        self.count_failure(row.name, &code);
                     }
                 }
                 self.reply(|out| {
                     out.array(count);
-                    out.raw(&bytes);
+                    out.raw(&replies);
                 });
             }
         }
@@ -190,92 +198,85 @@ impl Connection {
         }
         set.unwrap_or_else(|| ShardSet::One(self.home.index()))
     }
+}
 
-    /// Runs the connection's own commands of a transaction, so that those on keys know the
-    /// database and the protocol they are to go by. Also returns what is to be done when all have
-    /// run.
-    fn prepare(&mut self, queue: Vec<Queued>) -> (Vec<ExecStep>, Vec<Then>) {
-        let config = self.config.clone();
-        let mut steps = Vec::with_capacity(queue.len());
-        let mut afterwards = Vec::new();
-        let is_watched = self.server.monitors.any();
-        for queued in queue {
-            let request = queued.request.request();
-            if queued.row.scope != Scope::Connection {
-                if is_watched {
-                    self.feed_monitors(queued.row, &request);
-                }
-                steps.push(ExecStep::Run(queued, self.caller(true)));
-                continue;
-            }
-            let began = Instant::now();
-            let mut reply = Vec::new();
-            let mut out = Out::new(&mut reply, self.client.protocol);
-            let around = Around { server: &self.server, config: &config, in_exec: true };
-            let then = self.client.run(queued.row, &request, around, &mut out);
-            let mut code = None;
-            match then {
-                Ok(Then::Wait(wanted)) => {
-                    let position = self.output.reached();
-                    acknowledge(wanted.name, self.home.core(), position, &mut out);
-                }
-                Ok(then) => {
-                    if matches!(then, Then::Pause(..)) {
-                        out.ok();
-                    }
-                    afterwards.push(then);
-                }
-                Err(error) => {
-                    out.truncate(0);
-                    out.error(&error);
-                    code = Some(error.code());
-                }
-            }
-            self.client.show();
-            if is_watched {
-                self.feed_monitors(queued.row, &request);
-            }
-            self.meter.note(&config, queued.row, 1, began.elapsed(), Some(&request));
-            if let Some(code) = code {
-                self.count_failure(queued.row.name, &code);
-            }
-            steps.push(ExecStep::Answered(reply));
+impl Transaction {
+    /// Runs the commands in their order, those of the connection among them; nothing if a watched
+    /// key has changed. Nothing happens before that is known for good: with the shards in hand.
+    fn run(self, turn: &mut Turn<'_, '_>) -> Option<Executed> {
+        let Transaction { server, queue, client, watched, reached } = self;
+        let mut client = lock(&client);
+        // Those whose time is over go now, and that is a change.
+        for (db, key) in watched {
+            turn.with_txn(|txn| _ = txn.key_in(db, &key));
         }
-        (steps, afterwards)
-    }
-}
-
-/// Removes those of these keys whose time is over: their going aborts the transaction.
-fn expire(turn: &mut Turn<'_, '_>, watched: &[(u8, Box<[u8]>)]) {
-    for (db, key) in watched {
-        turn.with_txn(|txn| _ = txn.key_in(*db, key));
-    }
-}
-
-/// Runs the commands of a transaction on the shards in hand. Returns all replies.
-fn run_steps(
-    core: &crate::db::Core,
-    turn: &mut Turn<'_, '_>,
-    steps: Vec<ExecStep>,
-) -> (Vec<u8>, Vec<Ran>) {
-    let mut bytes = Vec::new();
-    let mut ran = Vec::new();
-    for step in steps {
-        match step {
-            ExecStep::Answered(reply) => bytes.extend_from_slice(&reply),
-            ExecStep::Run(queued, caller) => {
-                let mut out = Out::new(&mut bytes, caller.protocol);
-                let request = queued.request.request();
-                let began = Instant::now();
-                let code = match call(core, turn, queued.row, &request, &caller, &mut out) {
+        if client.shared.dirty().load(Ordering::Acquire) {
+            return None;
+        }
+        let (mut replies, mut afterwards) = (Vec::new(), Vec::new());
+        let mut ran = Vec::with_capacity(queue.len());
+        for queued in queue {
+            let (row, began) = (queued.row, Instant::now());
+            let request = queued.request.request();
+            let mut out = Out::new(&mut replies, client.protocol);
+            let own = row.scope == Scope::Connection;
+            if !own {
+                server.show(row, &request, &client);
+            }
+            let code = if own {
+                match run_own(&mut client, &server, row, &request, reached, &mut out) {
+                    Ok(then) => {
+                        afterwards.push(then);
+                        None
+                    }
+                    Err(code) => Some(code),
+                }
+            } else {
+                match call(&server.core, turn, row, &request, &client.caller(true), &mut out) {
                     Called::Replied(code) => code,
                     // SHUTDOWN is not allowed in a transaction, and nothing waits there.
                     Called::Blocked(_) | Called::Shutdown(_) => None,
-                };
-                ran.push(Ran { took: began.elapsed(), queued, code });
+                }
+            };
+            if own {
+                server.show(row, &request, &client);
             }
+            ran.push(Ran { took: began.elapsed(), queued, code });
+        }
+        turn.serve();
+        Some(Executed { replies, ran, afterwards })
+    }
+}
+
+/// Runs a command of the connection's own. Gives what is left to do when all have run, or the code
+/// of its error.
+fn run_own(
+    client: &mut Client,
+    server: &Arc<Server>,
+    row: &'static Row,
+    request: &Request<'_>,
+    reached: Position,
+    out: &mut Out<'_>,
+) -> Result<Then, String> {
+    let mark = out.len();
+    // A command before it may have changed the settings.
+    let config = server.core.config();
+    let around = Around { server, config: &config, in_exec: true };
+    let then = client.run(row, request, around, out);
+    client.show();
+    match &then {
+        Ok(Then::Wait(wanted)) => acknowledge(wanted.name, &server.core, reached, out),
+        Ok(Then::Pause(..)) => out.ok(),
+        Ok(_) => {}
+        Err(error) => {
+            out.truncate(mark);
+            out.error(error);
         }
     }
-    turn.serve();
-    (bytes, ran)
+    then.map_err(|error| error.code().to_string())
+}
+
+/// No command panics; if one did, the process would be at its end.
+fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
+    client.lock().unwrap_or_else(PoisonError::into_inner)
 }

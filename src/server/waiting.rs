@@ -80,7 +80,7 @@ impl Connection {
             .iter()
             .map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now))
             .collect();
-        let caller = self.caller(false);
+        let caller = self.client.caller(false);
         let (core, shared) = (self.home.core().clone(), self.client.shared.clone());
         let work = move |turn: &mut Turn<'_, '_>| {
             let (mut replies, mut ran) = (Vec::new(), Vec::with_capacity(run.len()));

@@ -21,6 +21,7 @@ mod scale;
 mod storm;
 mod streams;
 mod talk;
+mod transactions;
 mod wire;
 
 use std::fmt;
