@@ -160,6 +160,12 @@ impl Client {
         self.replies(1)
     }
 
+    /// Whether the server answers a PING with something else than an error.
+    pub(crate) fn is_served(&mut self) -> bool {
+        let sent = self.stream.write_all(b"PING\r\n");
+        sent.is_ok() && self.stream.read(&mut self.buffer).is_ok_and(|_| self.buffer[0] == b'+')
+    }
+
     /// Sends requests without waiting for answers.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");

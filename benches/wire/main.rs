@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench wire -- [ROW ...] [--list] [--seconds 2] [--rounds 1] [--threads 1]
-//!     [--connections N] [--shards N] [--ours PATH] [--peer NAME=PATH ...] [--dir DIR] [--no-pin]
+//!     [--entries 10000000] [--connections N] [--shards N] [--ours PATH] [--peer NAME=PATH ...] [--dir DIR] [--no-pin]
 //! ```
 //!
 //! Every row starts each server anew, ours and every peer (`redis-server` and `valkey-server` on
@@ -12,6 +12,7 @@
 //! the kernel is the limit.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
+mod durable;
 mod load;
 mod rows;
 mod server;
@@ -71,7 +72,12 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Options {
         peers: Vec::new(),
         dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         pin: true,
-        settings: Settings { time: Duration::from_secs(2), threads: 1, connections: None },
+        settings: Settings {
+            time: Duration::from_secs(2),
+            entries: 10_000_000,
+            threads: 1,
+            connections: None,
+        },
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
@@ -84,6 +90,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Options {
             "--no-pin" => options.pin = false,
             "--seconds" => options.settings.time = Duration::from_secs(number(value()) as u64),
             "--rounds" => options.rounds = number(value()).max(1),
+            "--entries" => options.settings.entries = number(value()).max(1000),
             "--threads" => options.settings.threads = number(value()).max(1),
             "--connections" => options.settings.connections = Some(number(value()).max(1)),
             "--shards" => options.shards = u32::try_from(number(value())).ok(),
@@ -111,8 +118,8 @@ fn measure(row: &Row, program: &Program, options: &Options, core: Option<usize>)
     let core = core.filter(|_| shards == 1);
     let mut figures: Vec<Figure> = (0..options.rounds)
         .map(|_| {
-            let server = Server::start(program, &options.dir, row.log, shards, core);
-            (row.measure)(&server, &options.settings)
+            let mut server = Server::start(program, &options.dir, row.log, shards, core);
+            (row.measure)(&mut server, &options.settings)
         })
         .collect();
     figures.sort_by(|one, other| one.value.total_cmp(&other.value));
@@ -136,15 +143,21 @@ fn print_row(row: &Row, ours: &Figure, peers: &[Program], theirs: &[Figure]) {
         }
         println!("{line}");
     }
-    let best = theirs.iter().map(|figure| figure.value).reduce(f64::max);
+    let best = theirs.iter().map(|figure| figure.value).reduce(match row.unit {
+        Unit::Rate => f64::max,
+        Unit::Bytes | Unit::Millis => f64::min,
+    });
     let (goal, met) = match (row.goal, best) {
         (Goal::Times(times), Some(best)) => {
             (format!("{times} x the best"), ours.value >= times * best)
         }
+        (Goal::PartOf(part), Some(best)) => {
+            (format!("{part:.2} of the best"), ours.value <= part * best)
+        }
         (Goal::AtMost(most), _) => {
             (format!("at most {}", text(row.unit, most).trim()), ours.value <= most)
         }
-        (Goal::Times(_), None) | (Goal::Reported, _) => return,
+        (Goal::Times(_) | Goal::PartOf(_), None) | (Goal::Reported, _) => return,
     };
     println!("{:<30} {:<8} {goal}: {}", "", "goal", if met { "met" } else { "missed" });
 }
@@ -168,6 +181,9 @@ fn details(figure: &Figure) -> String {
     if let Some((p50, p99)) = figure.latency {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         text.push_str(&format!("   p50 {:.2} p99 {:.2} ms", ms(p50), ms(p99)));
+    }
+    if !figure.note.is_empty() {
+        text.push_str(&format!("   {}", figure.note));
     }
     text
 }

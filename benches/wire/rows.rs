@@ -1,6 +1,7 @@
 //! The rows: what each figure is, how it is set up, and what millstream must reach against the
 //! better peer of the same run.
 
+use crate::durable;
 use crate::load::{self, Batch, Client, Load, Outcome, push_request};
 use crate::server::{Cpu, Log, Server};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ const PENDING: usize = 1_000_000;
 pub(crate) struct Settings {
     /// How long a load lasts.
     pub(crate) time: Duration,
+    /// Entries of the rows about saving and loading.
+    pub(crate) entries: usize,
     /// Threads of the loader.
     pub(crate) threads: usize,
     /// Connections, instead of the row's own number.
@@ -35,6 +38,8 @@ pub(crate) enum Unit {
 pub(crate) enum Goal {
     /// At least this many times the better peer's figure.
     Times(f64),
+    /// At most this part of the better peer's figure.
+    PartOf(f64),
     /// At most this many units.
     AtMost(f64),
     /// Nothing: the figure is only reported.
@@ -50,10 +55,12 @@ pub(crate) struct Figure {
     pub(crate) cpu: Option<Cpu>,
     /// Median and 99th percentile of the latency.
     pub(crate) latency: Option<(Duration, Duration)>,
+    /// What else is to be said.
+    pub(crate) note: String,
 }
 
 /// How a figure is taken from a server that has just started.
-type Measure = Box<dyn Fn(&Server, &Settings) -> Figure>;
+type Measure = Box<dyn Fn(&mut Server, &Settings) -> Figure>;
 
 /// A row of the output.
 pub(crate) struct Row {
@@ -72,17 +79,18 @@ pub(crate) struct Row {
 }
 
 /// A row without a log and with one shard.
-fn row(
+pub(crate) fn row(
     name: &'static str,
     unit: Unit,
     goal: Goal,
     measure: impl Fn(&Server, &Settings) -> Figure + 'static,
 ) -> Row {
-    Row { name, unit, goal, log: Log::Off, shards: 1, measure: Box::new(measure) }
+    let measure = Box::new(move |server: &mut Server, set: &Settings| measure(server, set));
+    Row { name, unit, goal, log: Log::Off, shards: 1, measure }
 }
 
 /// A row whose figure is a rate.
-fn rate(
+pub(crate) fn rate(
     name: &'static str,
     times: f64,
     measure: impl Fn(&Server, &Settings) -> Figure + 'static,
@@ -92,7 +100,7 @@ fn rate(
 
 /// All rows.
 pub(crate) fn all() -> Vec<Row> {
-    [throughput_rows(), group_rows(), read_rows(), stall_rows(), memory_rows()]
+    [throughput_rows(), group_rows(), read_rows(), stall_rows(), memory_rows(), durable::rows()]
         .into_iter()
         .flatten()
         .collect()
@@ -215,8 +223,8 @@ fn memory_rows() -> Vec<Row> {
     ]
 }
 
-const VALUE_16: &str = "0123456789abcdef";
-const FIELD_16: [&str; 2] = ["field", VALUE_16];
+pub(crate) const VALUE_16: &str = "0123456789abcdef";
+pub(crate) const FIELD_16: [&str; 2] = ["field", VALUE_16];
 const FIELD_100: [&str; 2] = [
     "field",
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
@@ -224,12 +232,12 @@ const FIELD_100: [&str; 2] = [
 ];
 
 /// The ID of an entry that [`fill`] makes: ten in a millisecond, all of the same length.
-fn entry_id(number: usize) -> String {
+pub(crate) fn entry_id(number: usize) -> String {
     format!("{}-{}", 1_700_000_000_000 + number as u64 / 10, number % 10)
 }
 
 /// Makes a stream of `count` entries.
-fn fill(server: &Server, key: &str, count: usize, fields: &[&str]) {
+pub(crate) fn fill(server: &Server, key: &str, count: usize, fields: &[&str]) {
     Client::connect(server.port).send_all(count, |number, out| {
         let id = entry_id(number);
         push_request(out, &[&["XADD", key, &id], fields].concat());
@@ -264,7 +272,7 @@ fn run(server: &Server, settings: &Settings, load: &Load) -> Figure {
 }
 
 /// The figure of what `work` does.
-fn figure(server: &Server, work: impl FnOnce() -> Outcome) -> Figure {
+pub(crate) fn figure(server: &Server, work: impl FnOnce() -> Outcome) -> Figure {
     let before = server.cpu();
     let mut outcome = work();
     let cpu = server.cpu().since(before);
@@ -275,10 +283,11 @@ fn figure(server: &Server, work: impl FnOnce() -> Outcome) -> Figure {
         value: requests / outcome.elapsed.as_secs_f64(),
         cpu: Some(Cpu { user: cpu.user / requests, system: cpu.system / requests }),
         latency: at(50).zip(at(99)),
+        note: String::new(),
     }
 }
 
-fn xadd(
+pub(crate) fn xadd(
     server: &Server,
     settings: &Settings,
     connections: usize,
@@ -442,10 +451,10 @@ fn memory_connections(server: &Server, args: &[&str]) -> Figure {
 }
 
 /// Numbers that look random and are the same in every run (xorshift64).
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

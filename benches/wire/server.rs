@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer its first PING.
-const START_MAX: Duration = Duration::from_secs(20);
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// The unit of the times in `/proc/PID/stat`: USER_HZ is 100 on every Linux that Rust runs on.
 const TICK_SECONDS: f64 = 0.01;
@@ -45,10 +45,12 @@ pub(crate) enum Log {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    program: Program,
+    core: Option<usize>,
     /// Its port on 127.0.0.1.
     pub(crate) port: u16,
-    /// Holds the data directory; removed after the process has ended.
-    _dir: tempfile::TempDir,
+    /// The data directory; removed after the process has ended.
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -75,41 +77,119 @@ impl Server {
         if program.is_millstream() {
             writeln!(config, "shards {shards}").expect("a string grows");
         }
-        let file = dir.path().join("wire.conf");
-        std::fs::write(&file, config).expect("the directory for data can be written");
-        let mut command = match core {
-            Some(core) => {
-                let mut command = Command::new("taskset");
-                command.arg("-c").arg(core.to_string()).arg(&program.path);
-                command
-            }
-            None => Command::new(&program.path),
-        };
-        let child = command
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.path.display()));
-        let mut server = Server { child, port, _dir: dir };
-        server.wait_until_it_answers(program);
+        std::fs::write(dir.path().join(CONFIG), config).expect("the directory can be written");
+        let child = spawn(program, dir.path(), core);
+        let mut server = Server { child, program: program.clone(), core, port, dir };
+        server.wait_until_it_answers();
         server
     }
 
-    fn wait_until_it_answers(&mut self, program: &Program) {
+    /// Stops it as SIGKILL does and starts it again on the same directory; from the start of the
+    /// process to the answer to a PING.
+    pub(crate) fn restart(&mut self) -> Duration {
+        self.child.kill().expect("it is running");
+        self.child.wait().expect("a child can be waited for");
+        let begin = Instant::now();
+        self.child = spawn(&self.program, self.dir.path(), self.core);
+        self.wait_until_it_answers();
+        begin.elapsed()
+    }
+
+    /// Changes its settings from the next start on.
+    pub(crate) fn append_config(&self, lines: &str) {
+        let file = self.dir.path().join(CONFIG);
+        let config = std::fs::read_to_string(&file).expect("it was written");
+        std::fs::write(file, config + lines).expect("the directory can be written");
+    }
+
+    fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + START_MAX;
         loop {
             if let Ok(mut client) = Client::try_connect(self.port)
-                && client.call(&["PING"]).starts_with(b"+PONG")
+                && client.is_served()
             {
                 return;
             }
             let ended = self.child.try_wait().expect("a child can be waited for");
-            assert!(ended.is_none(), "{} ended at once: {ended:?}", program.name);
-            assert!(Instant::now() < deadline, "{} does not answer", program.name);
+            assert!(ended.is_none(), "{} ended at once: {ended:?}", self.program.name);
+            assert!(Instant::now() < deadline, "{} does not answer", self.program.name);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether it is millstream, whose files and settings are its own.
+    pub(crate) fn is_millstream(&self) -> bool {
+        self.program.is_millstream()
+    }
+
+    /// A number among what INFO says.
+    pub(crate) fn info(&self, field: &str) -> f64 {
+        let info = Client::connect(self.port).call(&["INFO", "everything"]);
+        let info = String::from_utf8_lossy(&info);
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let value = value.and_then(|value| value.trim_end().parse().ok());
+        value.unwrap_or_else(|| panic!("INFO has no number {field}"))
+    }
+
+    /// What it and its children have resident in bytes; what they share counts once.
+    pub(crate) fn resident_with_children(&self) -> f64 {
+        let mut processes = vec![self.child.id().to_string()];
+        let tasks = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(tasks).unwrap_or_default();
+        processes.extend(children.split_ascii_whitespace().map(str::to_owned));
+        let pss = |process: &String| {
+            // A child may have ended meanwhile.
+            let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
+            kib(&text.unwrap_or_default(), "Pss:").unwrap_or(0.0)
+        };
+        processes.iter().map(pss).sum()
+    }
+
+    /// Bytes it has had written to the disk.
+    pub(crate) fn written_bytes(&self) -> f64 {
+        let io = self.proc_file("io");
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.parse().ok()).expect("write_bytes is a number")
+    }
+
+    /// Bytes of the largest file in the data directory.
+    pub(crate) fn largest_file(&self) -> f64 {
+        let (mut dirs, mut largest) = (vec![self.dir.path().to_owned()], 0);
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).expect("it is there").flatten() {
+                let Ok(data) = entry.metadata() else { continue };
+                if data.is_dir() {
+                    dirs.push(entry.path());
+                } else {
+                    largest = largest.max(data.len());
+                }
+            }
+        }
+        largest as f64
+    }
+
+    /// Calls of fdatasync and fsync while `work` runs, as `strace` counts them; none if there is
+    /// no `strace`.
+    pub(crate) fn count_syncs(&self, work: impl FnOnce()) -> Option<usize> {
+        let out = self.dir.path().join("strace.out");
+        let mut strace = Command::new("strace")
+            .args(["-f", "-e", "trace=fdatasync,fsync", "-o"])
+            .arg(&out)
+            .args(["-p", &self.child.id().to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        // It has attached when its file is there and it has had a moment for every thread.
+        while !out.exists() && strace.try_wait().ok()?.is_none() {
             std::thread::sleep(Duration::from_millis(10));
         }
+        std::thread::sleep(Duration::from_millis(200));
+        work();
+        let stop = ["-INT".to_owned(), strace.id().to_string()];
+        Command::new("kill").args(stop).status().ok()?;
+        strace.wait().ok()?;
+        let text = std::fs::read_to_string(out).ok()?;
+        Some(text.lines().filter(|line| line.contains("sync(")).count())
     }
 
     /// The CPU time the process has used so far.
@@ -129,10 +209,7 @@ impl Server {
 
     /// Its resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> f64 {
-        let status = self.proc_file("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_ascii_whitespace().next());
-        1024.0 * kib.and_then(|kib| kib.parse::<f64>().ok()).expect("VmRSS is a number of kB")
+        kib(&self.proc_file("status"), "VmRSS:").expect("VmRSS is a number of kB")
     }
 
     fn proc_file(&self, name: &str) -> String {
@@ -163,6 +240,33 @@ impl Cpu {
     pub(crate) fn since(self, earlier: Cpu) -> Cpu {
         Cpu { user: self.user - earlier.user, system: self.system - earlier.system }
     }
+}
+
+/// The configuration in the data directory.
+const CONFIG: &str = "wire.conf";
+
+fn spawn(program: &Program, dir: &Path, core: Option<usize>) -> Child {
+    let mut command = match core {
+        Some(core) => {
+            let mut command = Command::new("taskset");
+            command.arg("-c").arg(core.to_string()).arg(&program.path);
+            command
+        }
+        None => Command::new(&program.path),
+    };
+    command
+        .arg(dir.join(CONFIG))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.path.display()))
+}
+
+/// The bytes that a line of a file below `/proc` gives in kB.
+fn kib(text: &str, field: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(1024.0 * line.split_ascii_whitespace().next()?.parse::<f64>().ok()?)
 }
 
 fn free_port() -> u16 {
