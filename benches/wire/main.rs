@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo bench --bench wire -- [ROW ...] [--list] [--seconds 2] [--rounds 1] [--threads 1]
-//!     [--entries 10000000] [--connections N] [--shards N] [--ours PATH] [--peer NAME=PATH ...] [--dir DIR] [--no-pin]
+//!     [--entries 10000000] [--connections N] [--shards N]
+//!     [--ours PATH] [--peer NAME=PATH ...] [--dir DIR] [--no-pin]
 //! ```
 //!
 //! Every row starts each server anew, ours and every peer (`redis-server` and `valkey-server` on
