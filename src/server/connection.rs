@@ -7,6 +7,7 @@
 
 use super::Server;
 use super::client::{Around, Client, Queued, ReplyMode, Then};
+use super::input::Input;
 use super::meter::Meter;
 use super::output::Output;
 use super::resp::{ReadLimits, RequestReader};
@@ -57,7 +58,7 @@ pub(super) struct Connection {
     /// Reads the request that has begun and not ended.
     requests: Option<Box<RequestReader>>,
     /// Bytes that were read and not used yet.
-    pending: Vec<u8>,
+    pending: Input,
     pub(super) client: Client,
     pub(super) output: Rc<Output>,
     peer_closed: bool,
@@ -105,7 +106,7 @@ impl Connection {
             config,
             reader,
             requests: None,
-            pending: Vec::new(),
+            pending: Input::default(),
             client,
             output,
             peer_closed: false,
@@ -143,11 +144,11 @@ impl Connection {
             let mut step = if self.pending.is_empty() {
                 SCRATCH.with_borrow(|scratch| {
                     let (used, step) = self.process(&scratch[..n]);
-                    self.pending.extend_from_slice(&scratch[used..n]);
+                    self.pending.push(&scratch[used..n]);
                     step
                 })
             } else {
-                SCRATCH.with_borrow(|scratch| self.pending.extend_from_slice(&scratch[..n]));
+                SCRATCH.with_borrow(|scratch| self.pending.push(&scratch[..n]));
                 self.process_pending()
             };
             loop {
@@ -282,8 +283,7 @@ impl Connection {
                     SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch));
                 if let Poll::Ready(n) = read {
                     match self.received(n) {
-                        Ok(n) => SCRATCH
-                            .with_borrow(|scratch| self.pending.extend_from_slice(&scratch[..n])),
+                        Ok(n) => SCRATCH.with_borrow(|scratch| self.pending.push(&scratch[..n])),
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                     continue;
@@ -326,13 +326,9 @@ impl Connection {
             return Step::Read;
         }
         let pending = std::mem::take(&mut self.pending);
-        let (used, step) = self.process(&pending);
+        let (used, step) = self.process(pending.unused());
         self.pending = pending;
-        if used == self.pending.len() {
-            self.pending = Vec::new();
-        } else {
-            self.pending.drain(..used);
-        }
+        self.pending.take(used);
         step
     }
 

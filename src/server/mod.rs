@@ -19,6 +19,7 @@ mod attention;
 mod client;
 mod clients;
 mod connection;
+mod input;
 mod listen;
 mod listing;
 mod loading;
