@@ -101,6 +101,24 @@ fn a_batch_is_one_frame_and_a_refusal_is_told() {
 }
 
 #[test]
+fn what_a_thread_has_begun_comes_before_its_next_call() {
+    let db = memory();
+    let jobs = db.stream("jobs");
+    let worker = workers(&jobs).consumer("w");
+    jobs.add("job").wait().unwrap();
+    for n in 0..500 {
+        let held = worker.take(1).wait().unwrap();
+        assert_eq!(held.len(), 1, "what was dropped is there again, {n}");
+        drop(held);
+        let mut begun = Box::pin(db.command(["INCR", "n"]));
+        drop(poll_once(begun.as_mut()));
+        drop(begun);
+        let counted = db.command(["GET", "n"]).wait().unwrap();
+        assert_eq!(counted.as_text(), Some(&*(n + 1).to_string()));
+    }
+}
+
+#[test]
 fn a_stream_stays_within_its_length() {
     let db = memory();
     let log = db.stream("log").max_len(1000);

@@ -123,6 +123,8 @@ macro_rules! settings {
 
 /// The largest C `int`, Redis's bound for many settings.
 pub(crate) const INT: i64 = 0x7fff_ffff;
+/// How many databases a keyspace has.
+pub(crate) const DATABASES_MAX: i64 = 16;
 /// The largest 64-bit signed number.
 pub(crate) const LONG: i64 = i64::MAX;
 /// The same, for memory.
@@ -190,7 +192,7 @@ settings! {
         Shape::Flags(SHUTDOWN),
         "What SIGTERM does.";
 
-    databases: u32, "databases" "16" Start Shape::Integer(1, INT),
+    databases: u32, "databases" "16" Start Shape::Integer(1, DATABASES_MAX),
         "Number of databases that SELECT chooses from.";
     shards: u32, "shards" "0" Start Shape::Integer(0, 1_024),
         "Threads that each own a part of the keys; 0 chooses by the machine.";

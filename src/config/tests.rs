@@ -105,6 +105,8 @@ fn the_command_line_reads_words_and_later_ones_win() {
 #[test]
 fn a_bad_setting_names_itself_and_its_range() {
     for (args, text, reason) in [
+        (&["--databases", "17"][..], "--databases 17", "argument must be between 1 and 16"),
+        (&["--databases", "0"][..], "--databases 0", "argument must be between 1 and 16"),
         (&["--timeout", "-4"][..], "--timeout -4", "argument must be between 0 and 2147483647"),
         (&["--port", "x"], "--port x", "argument couldn't be parsed into an integer"),
         (&["--port"], "--port", "wrong number of arguments"),

@@ -330,12 +330,13 @@ impl Sent {
     /// Goes to the shards by their doors.
     fn go(
         self,
-        core: &Core,
+        core: &Arc<Core>,
         set: ShardSet,
         room: impl Into<Option<OwnedSemaphorePermit>>,
         answer: Answering,
     ) -> Result<(), Error> {
         let room = room.into();
+        let on_the_way = core.on_the_way(&set);
         let at = match &set {
             ShardSet::One(shard) => *shard,
             ShardSet::Several(list) => {
@@ -344,7 +345,7 @@ impl Sent {
                     let visit = self.visit_several(home.clone(), set, answer);
                     tokio::task::spawn_local(async move {
                         visit.await;
-                        drop(room);
+                        drop((on_the_way, room));
                     });
                 };
                 return core.call(at, visit);
@@ -353,7 +354,7 @@ impl Sent {
         let visit = move |home: &Rc<Home>| {
             let (mut sent, at) = (self, home.clone());
             let Some(ran) = home.in_place(|turn| sent.run(turn)) else { return };
-            drop(room);
+            drop((on_the_way, room));
             match ran.blocked {
                 Some(blocked) => {
                     let waiting = wait(home.clone(), set, blocked, sent, answer);

@@ -5,18 +5,25 @@
 //! the next such call takes it up under the lock, for one turn. The thread fetches it as soon as
 //! it wants it itself: for a connection, an awaited call, a key that expires. Awaited calls never
 //! come here, for the turn's `write` may block.
+//!
+//! What was sent to the thread before comes first: while something is on its way there, a shard
+//! that still rests is left to the thread.
 
 use super::Core;
+use super::home::ShardSet;
 use crate::error::Error;
 use crate::persist::Position;
 use crate::shard::{Shard, Turn};
 use crate::stream::UnixMs;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Where the shards rest, by their numbers.
 #[derive(Debug)]
 pub(super) struct Rest {
     places: Box<[Mutex<Option<Resting>>]>,
+    /// How many calls are on their way to each shard's thread.
+    on_the_way: Box<[AtomicUsize]>,
 }
 
 /// A shard at rest.
@@ -30,7 +37,10 @@ struct Resting {
 impl Rest {
     /// For so many shards, none of which rests.
     pub(super) fn new(shards: usize) -> Self {
-        Rest { places: (0..shards).map(|_| Mutex::new(None)).collect() }
+        Rest {
+            places: (0..shards).map(|_| Mutex::new(None)).collect(),
+            on_the_way: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+        }
     }
 
     /// Lays a shard down.
@@ -57,8 +67,38 @@ impl Rest {
     }
 }
 
+/// A call on its way to shards; dropped when it has run, or never will.
+pub(super) struct OnTheWay {
+    core: Arc<Core>,
+    set: ShardSet,
+}
+
+impl OnTheWay {
+    fn counters(&self) -> impl Iterator<Item = &AtomicUsize> {
+        let shards = match &self.set {
+            ShardSet::One(shard) => std::slice::from_ref(shard),
+            ShardSet::Several(list) => list,
+        };
+        shards.iter().map(|shard| &self.core.rest.on_the_way[*shard])
+    }
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        self.counters().for_each(|counter| _ = counter.fetch_sub(1, Ordering::Relaxed));
+    }
+}
+
 impl Core {
-    /// Has a turn with a shard that rests; nothing if it does not. Tells where the log is then.
+    /// Says that a call goes to these shards now.
+    pub(super) fn on_the_way(self: &Arc<Self>, set: &ShardSet) -> OnTheWay {
+        let call = OnTheWay { core: self.clone(), set: set.clone() };
+        // The caller's next call is on the same thread, or hears of this one first.
+        call.counters().for_each(|counter| _ = counter.fetch_add(1, Ordering::Relaxed));
+        call
+    }
+
+    /// Has a turn with a shard that rests; nothing if it does not, or if others were there first. Tells where the log is then.
     ///
     /// # Errors
     /// [`Error::Stopped`] if an earlier turn has panicked; [`Error::Storage`] if the log broke.
@@ -69,12 +109,20 @@ impl Core {
     ) -> Result<Option<(R, Position)>, Error> {
         let mut place = self.rest.places[index].lock().map_err(|_| Error::Stopped)?;
         let Some(Resting { shard, due }) = place.as_mut() else { return Ok(None) };
+        if self.rest.on_the_way[index].load(Ordering::Relaxed) > 0 {
+            return Ok(None);
+        }
+        if self.has_panicked() {
+            return Err(Error::Stopped);
+        }
+        let in_hand = self.in_hand();
         let done = work(&mut Turn::new(&mut [&mut **shard], self.now()));
         let position = shard.end_turn(self.aof(), false);
         if shard.has_leftovers() {
             self.publish(shard.take_events());
             self.discard(shard.take_garbage());
         }
+        drop(in_hand);
         let (next, before) = (shard.next_due(), *due);
         *due = next;
         drop(place);
