@@ -85,6 +85,7 @@ fn check(directory: PathBuf, salvage: Option<PathBuf>) -> Result<bool, StorageEr
 
 fn run(config: Config) -> Result<(), Error> {
     start_log(&config)?;
+    end_at_a_panic();
     for (name, _) in config.without_effect() {
         tracing::info!("The setting '{name}' has no effect here");
     }
@@ -100,6 +101,16 @@ fn run(config: Config) -> Result<(), Error> {
     db.close()?;
     tracing::info!("Stopped");
     Ok(())
+}
+
+/// A panic ends the process, also where an executor would catch it: a shard may be in any state, and
+/// a start finds all that was acknowledged.
+fn end_at_a_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 /// Sends events of the level that is set to the file that is set, else to standard output.

@@ -5,6 +5,7 @@
 //! would, appends once, and sends the shards home. Ascending order makes a cycle impossible: who
 //! holds shards waits only for greater ones.
 
+use super::hands;
 use super::home::{Home, Message};
 use crate::error::{Error, StorageError};
 use crate::persist::Position;
@@ -155,6 +156,10 @@ impl Home {
         loans: &mut [Loan],
         jobs: Vec<Job>,
     ) -> (Vec<Report>, Result<Position, StorageError>) {
+        let _in_hand = self.core().in_hand();
+        if self.core().has_panicked() {
+            return (Vec::new(), Err(hands::panicked()));
+        }
         let mut shards: Vec<&mut Shard> = loans.iter_mut().map(|loan| &mut **loan).collect();
         let mut turn = Turn::new(&mut shards, self.core().now());
         let reports = jobs.into_iter().map(|job| (job.work)(&mut turn)).collect();

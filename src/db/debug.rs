@@ -87,7 +87,9 @@ pub(super) fn run(
     } else if is("LOG", 3, 3) {
         tracing::warn!("DEBUG LOG: {}", lossy(request.arg(2)));
         out.ok();
-    } else if is("ASSERT", 2, 2) || is("PANIC", 2, 2) || is("SEGFAULT", 2, 2) {
+    } else if is("PANIC", 2, 2) {
+        panic!("DEBUG PANIC");
+    } else if is("ASSERT", 2, 2) || is("SEGFAULT", 2, 2) {
         // They are to show what a crash leaves behind.
         std::process::abort();
     } else if WITHOUT_EFFECT.iter().any(|word| is(word, 2, usize::MAX)) {

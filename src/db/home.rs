@@ -10,6 +10,7 @@
 
 use super::Core;
 use super::borrow::{Job, Loan};
+use super::hands;
 use super::save;
 use crate::config::Config;
 use crate::error::{Error, StorageError};
@@ -225,15 +226,17 @@ impl Home {
         }
     }
 
-    /// Runs with this thread's shard; `None` while it is lent.
+    /// Runs with this thread's shard; `None` while it is lent, or if somebody has panicked.
     #[inline]
     pub fn in_place<R>(&self, work: impl FnOnce(&mut Turn<'_, '_>) -> R) -> Option<R> {
-        if !self.is_home() {
+        if !self.is_home() || self.core.has_panicked() {
             return None;
         }
+        let in_hand = self.core.in_hand();
         let mut shard = self.shard.borrow_mut();
         let shard = shard.as_deref_mut()?;
         let done = work(&mut Turn::new(&mut [&mut *shard], self.now()));
+        drop(in_hand);
         let full = shard.unlogged_bytes() > LOG_BYTES_MAX;
         self.begin_turn();
         self.commands.set(self.commands.get() + if full { COMMANDS_MAX } else { 1 });
@@ -291,7 +294,9 @@ impl Home {
         self.turns.set(self.turns.get() + 1);
         self.commands.set(0);
         let mut position = Ok(Position::default());
-        if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {
+        if self.core.has_panicked() {
+            position = Err(hands::panicked());
+        } else if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {
             position = self.append(shard, all);
             self.set_due(shard.next_due());
         }
@@ -305,6 +310,7 @@ impl Home {
 
     /// Appends what these changes were, and hands on what they left over.
     pub(super) fn append(&self, shard: &mut Shard, all: bool) -> Result<Position, StorageError> {
+        let _in_hand = self.core.in_hand();
         let position = shard.end_turn(self.core.aof(), all);
         self.hand_on(shard);
         position
@@ -464,6 +470,7 @@ pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Messa
                     home.return_shard(shard);
                 }
             }
+            Message::Stop if home.core.has_panicked() => return,
             Message::Stop => {
                 home.wait_home().await;
                 home.finish_turn(true);

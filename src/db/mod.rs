@@ -6,6 +6,7 @@
 //! | `borrow.rs` | commands over several shards |
 //! | `pause.rs` | CLIENT PAUSE |
 //! | `run.rs` | one command on the shards in hand |
+//! | `hands.rs` | what a panic leaves behind |
 //! | `ask.rs` | calls of the program: to the shard and back, without blocking |
 //! | `rest.rs` | shards at rest, which callers that may block drive themselves |
 //! | `builder.rs` | how a program opens its database |
@@ -23,6 +24,7 @@ mod borrow;
 mod builder;
 mod configure;
 mod debug;
+mod hands;
 pub mod home;
 pub mod info;
 pub mod latency;
@@ -86,6 +88,8 @@ pub struct Core {
     rest: Rest,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
+    /// Whether somebody has panicked with a shard in hand.
+    panicked: AtomicBool,
     /// Channels, patterns and who listens to them.
     pub pubsub: PubSub,
     /// Snapshots, and what the data is kept in.
@@ -186,6 +190,7 @@ impl Db {
         let core = Arc::new(Core {
             memory_limit: MemoryLimit::new(config.maxmemory),
             waits_for_disk: AtomicBool::new(config.appendonly && waits_for_disk(&config)),
+            panicked: AtomicBool::new(false),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
             identity,
@@ -259,14 +264,15 @@ impl Db {
     pub fn close(&self) -> Result<(), Error> {
         self.core.asking.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if !threads.is_empty() {
+        if !threads.is_empty() && !self.core.has_panicked() {
             save::save_at_close(&self.core);
         }
         for door in &self.core.doors {
             // A thread that has stopped already needs no telling.
             drop(door.send(Message::Stop));
         }
-        let failed = threads.drain(..).filter_map(|thread| thread.join().err()).count() > 0;
+        let panicked = threads.drain(..).filter_map(|thread| thread.join().err()).count() > 0;
+        let failed = panicked || self.core.has_panicked();
         let closed = self.core.saver.close();
         self.core.log_moves.send_replace(());
         closed?;
@@ -472,7 +478,19 @@ fn sync_policy(config: &Config) -> SyncPolicy {
 
 #[cfg(test)]
 mod tests {
-    use super::{SLOTS, first_slot, shard_of_slot};
+    use super::{Config, DATABASES, SLOTS, database_count, first_slot, shard_of_slot};
+
+    #[test]
+    fn as_many_databases_exist_as_the_settings_may_ask_for() {
+        for asked in 1..=100_u8 {
+            let mut config = Config::default();
+            let known = config.apply("databases", &asked.to_string());
+            assert_eq!(known.is_ok(), asked <= DATABASES);
+            if known.is_ok() {
+                assert_eq!(database_count(&config), asked);
+            }
+        }
+    }
 
     #[test]
     fn each_slot_belongs_to_the_shard_that_it_is_looked_for_in() {

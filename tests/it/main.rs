@@ -81,6 +81,11 @@ impl Place {
         fs::read_to_string(self.0.path().join("log")).unwrap_or_default()
     }
 
+    /// Forgets what servers have logged here.
+    pub(crate) fn clear_log(&self) {
+        fs::write(self.0.path().join("log"), "").unwrap();
+    }
+
     /// Starts a server and waits until it answers.
     #[track_caller]
     pub(crate) fn start(&self, args: &[&str]) -> Server {

@@ -156,6 +156,33 @@ fn compare(before: &[String], after: &[String]) {
 }
 
 #[test]
+fn a_panic_ends_the_process_and_loses_nothing_that_was_acknowledged() {
+    for shards in ["1", "4"] {
+        let place = Place::new();
+        let mut server = place.start(&["--shards", shards]);
+        let mut client = server.connect();
+        for n in 0..10 {
+            assert_eq!(client.ask(&format!("SET k{n} {n}")), "+OK");
+        }
+        for words in ["MULTI", "SET k0 half", "SET k1 half", "DEBUG PANIC"] {
+            client.ask(words);
+        }
+        client.tell("EXEC");
+        assert!(client.is_closed());
+        assert!(!server.process.wait().unwrap().success());
+        // It was meant.
+        assert!(place.log().contains("panicked at"));
+        place.clear_log();
+        drop(server);
+        let server = place.start(&["--shards", shards]);
+        let mut client = server.connect();
+        for n in 0..10 {
+            assert_eq!(client.ask(&format!("GET k{n}")), n.to_string());
+        }
+    }
+}
+
+#[test]
 fn a_killed_server_comes_back_with_everything_and_any_number_of_shards() {
     for policy in ["always", "everysec", "no"] {
         for (before, after) in [("1", "1"), ("1", "4"), ("4", "1"), ("4", "3")] {
