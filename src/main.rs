@@ -103,8 +103,8 @@ fn run(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// A panic ends the process, also where an executor would catch it: a shard may be in any state, and
-/// a start finds all that was acknowledged.
+/// A panic ends the process, also where an executor would catch it: a shard may be in any state,
+/// and a start finds all that was acknowledged.
 fn end_at_a_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -3,7 +3,7 @@
 
 #[cfg(all(test, interleave))]
 pub(crate) use loom::sync::Mutex;
-#[cfg(all(test, interleave, feature = "server"))]
+#[cfg(all(test, interleave))]
 pub(crate) use loom::sync::atomic::AtomicBool;
 #[cfg(all(test, interleave))]
 pub(crate) use loom::sync::atomic::AtomicU8;
@@ -11,7 +11,7 @@ pub(crate) use loom::sync::atomic::AtomicU8;
 pub(crate) use loom::thread::yield_now;
 #[cfg(not(all(test, interleave)))]
 pub(crate) use std::sync::Mutex;
-#[cfg(all(not(all(test, interleave)), feature = "server"))]
+#[cfg(not(all(test, interleave)))]
 pub(crate) use std::sync::atomic::AtomicBool;
 #[cfg(not(all(test, interleave)))]
 pub(crate) use std::sync::atomic::AtomicU8;

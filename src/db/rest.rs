@@ -98,7 +98,8 @@ impl Core {
         call
     }
 
-    /// Has a turn with a shard that rests; nothing if it does not, or if others were there first. Tells where the log is then.
+    /// Has a turn with a shard that rests; nothing if it does not, or if others were there first.
+    /// Tells where the log is then.
     ///
     /// # Errors
     /// [`Error::Stopped`] if an earlier turn has panicked; [`Error::Storage`] if the log broke.

@@ -343,7 +343,9 @@ impl<'t, 's> Turn<'t, 's> {
         let Blocker { client, cell, db, protocol } = blocker;
         keys.sort_unstable();
         keys.dedup();
-        let waiter = Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request };
+        let foreign = Waiter::no_foreign(keys.len(), group.is_some());
+        let waiter =
+            Waiter { client, cell, db, protocol, keys, foreign, group, claim_idle_ms, request };
         let waiter = Arc::new(waiter);
         for shard in &mut *self.shards {
             let slots = shard.keyspace.slots();
@@ -410,7 +412,10 @@ impl<'t, 's> Turn<'t, 's> {
             return;
         };
         let value = self.shards[at].keyspace.value(name.0, &name.1);
-        if matches!(value, Some(Value::Stream(_))) {
+        let is_stream = matches!(value, Some(Value::Stream(_)));
+        let foreign = value.is_some() && !is_stream;
+        queue.readers.values().for_each(|waiter| waiter.set_foreign(&name.1, foreign));
+        if is_stream {
             let readers = std::mem::take(&mut queue.readers);
             queue.readers = readers
                 .into_iter()
@@ -454,7 +459,15 @@ impl<'t, 's> Turn<'t, 's> {
                 }
                 return false;
             }
-            Ok(Ran::Replied) => {}
+            Ok(Ran::Replied) => {
+                let slots: Vec<_> = self.shards().map(|shard| shard.keyspace.slots()).collect();
+                let seen = |key: &[u8]| slots.iter().any(|slots| slots.contains(&slot_of(key)));
+                if waiter.has_foreign(seen) {
+                    // As if all shards were in hand.
+                    out.truncate(0);
+                    out.error(&CommandError::WrongType);
+                }
+            }
             Err(error) => out.error(&error),
         }
         if let Some(wake) = taken.end() {

@@ -14,7 +14,7 @@ use crate::command::{OwnedRequest, Protocol};
 use crate::keyspace::KeyName;
 use crate::persist::Position;
 use crate::stream::UnixMs;
-use crate::sync::{AtomicU8, Mutex, yield_now};
+use crate::sync::{AtomicBool, AtomicU8, Mutex, yield_now};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -130,6 +130,9 @@ pub(super) struct Waiter {
     pub(super) protocol: Protocol,
     /// All keys of the command, each once, also those of other shards.
     pub(super) keys: Vec<Box<[u8]>>,
+    /// Which of the keys hold what is no stream: a shard knows of the others' keys no more. Empty
+    /// where nobody asks: for one key, and for a group, whose wait ends at once.
+    pub(super) foreign: Box<[AtomicBool]>,
     /// The group, if it reads for one.
     pub(super) group: Option<Box<[u8]>>,
     /// How long pending entries must have been idle for it to take them, if it takes any
@@ -144,6 +147,26 @@ impl Waiter {
     pub(super) fn take(&self) -> Option<Taken<'_>> {
         // Made only when taken: dropping it gives the wait back.
         self.cell.leave_waiting(TAKEN).then(|| Taken { cell: &self.cell, to: WAITING })
+    }
+
+    /// Room for [`Waiter::foreign`].
+    pub(super) fn no_foreign(keys: usize, group: bool) -> Box<[AtomicBool]> {
+        let count = if group || keys == 1 { 0 } else { keys };
+        (0..count).map(|_| AtomicBool::new(false)).collect()
+    }
+
+    /// Says what one of the keys holds now.
+    pub(super) fn set_foreign(&self, key: &[u8], foreign: bool) {
+        let at = self.keys.binary_search_by(|one| (**one).cmp(key)).ok();
+        if let Some(known) = at.and_then(|at| self.foreign.get(at)) {
+            known.store(foreign, Ordering::Release);
+        }
+    }
+
+    /// Whether a key that does not satisfy `seen` holds what is no stream.
+    pub(super) fn has_foreign(&self, seen: impl Fn(&[u8]) -> bool) -> bool {
+        let mut known = self.keys.iter().zip(&self.foreign);
+        known.any(|(key, foreign)| foreign.load(Ordering::Acquire) && !seen(key))
     }
 }
 
@@ -323,7 +346,18 @@ mod tests {
         let request = OwnedRequest::default();
         let (keys, group) = (vec![b"s"[..].into()], Some(b"g"[..].into()));
         let (client, db, protocol) = (1, 0, Protocol::Resp2);
-        Arc::new(Waiter { client, cell, db, protocol, keys, group, claim_idle_ms, request })
+        let foreign = Waiter::no_foreign(1, true);
+        Arc::new(Waiter {
+            client,
+            cell,
+            db,
+            protocol,
+            keys,
+            foreign,
+            group,
+            claim_idle_ms,
+            request,
+        })
     }
 
     #[test]

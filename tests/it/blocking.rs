@@ -510,3 +510,27 @@ fn client_unblock_and_client_kill_end_a_wait() {
         assert_eq!(client.ask("XREADGROUP GROUP g b STREAMS s >"), "[[s [[1-1 [a b]]]]]");
     });
 }
+
+#[test]
+fn a_key_of_another_type_ends_the_wait_of_a_reader_that_another_key_serves() {
+    with_shards(|server| {
+        let (mut writer, mut reader) = (server.connect(), server.connect());
+        for keys in ["a b c d e f", "f e d c b a"] {
+            // Wherever they are, it is as if they were together.
+            for key in ["a", "b", "c", "d", "e"] {
+                for again in [false, true] {
+                    assert_eq!(writer.ask("FLUSHALL"), "+OK");
+                    reader.tell(&format!("XREAD BLOCK 0 STREAMS {keys} $ $ $ $ $ $"));
+                    server.wait_blocked(1);
+                    assert_eq!(writer.ask(&format!("SET {key} text")), "+OK");
+                    if again {
+                        assert_eq!(writer.ask(&format!("DEL {key}")), ":1");
+                    }
+                    assert_eq!(writer.ask("XADD f 1-1 x y"), "1-1");
+                    let wanted = if again { "[[f [[1-1 [x y]]]]]" } else { WRONGTYPE };
+                    assert_eq!(reader.reply(), wanted, "{key} of {keys}");
+                }
+            }
+        }
+    });
+}

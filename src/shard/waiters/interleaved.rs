@@ -14,6 +14,7 @@ fn blocked() -> (Arc<Waiter>, oneshot::Receiver<Woken>) {
         db: 0,
         protocol: Protocol::Resp2,
         keys: Vec::new(),
+        foreign: Box::default(),
         group: None,
         claim_idle_ms: None,
         request: OwnedRequest::default(),

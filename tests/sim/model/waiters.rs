@@ -1,12 +1,15 @@
 //! The model's blocked readers: on each key first come, first served.
 
-use super::{Bytes, Model, Value};
+use super::{Bytes, Model, Value, WRONG_TYPE};
 use crate::reply::{Reply, Wait};
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
     client: u64,
     wait: Wait,
+    /// Keys that are known to hold what is no stream.
+    foreign: BTreeSet<Bytes>,
 }
 
 impl Model {
@@ -20,7 +23,7 @@ impl Model {
         for key in &wait.keys {
             self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
         }
-        self.waiters.push(Waiter { client, wait });
+        self.waiters.push(Waiter { client, wait, foreign: BTreeSet::new() });
     }
 
     /// Takes a reader's wait back.
@@ -64,6 +67,15 @@ impl Model {
         served: &mut Vec<(u64, Reply)>,
         note: &mut dyn FnMut(&[Bytes]),
     ) {
+        let is_string =
+            matches!(self.keys.get(key).map(|held| &held.value), Some(Value::String(_)));
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.wait.keys.contains(key)) {
+            if is_string {
+                waiter.foreign.insert(key.clone());
+            } else {
+                waiter.foreign.remove(key);
+            }
+        }
         let on_key = self.waiters.iter().filter(|waiter| waiter.wait.keys.contains(key));
         let mut on_key: Vec<Waiter> = on_key.cloned().collect();
         // Groups go by themselves; the order among them changes nothing that can be seen.
@@ -89,7 +101,10 @@ impl Model {
                 nothing_left = Some((group.clone(), below));
             } else {
                 self.unblock(waiter.client);
-                served.push((waiter.client, reply));
+                let unseen = |key: &Bytes| !self.is_in_hand(key);
+                let refused = group.is_none() && waiter.foreign.iter().any(unseen);
+                let wrong_type = Reply::Error(WRONG_TYPE.to_owned());
+                served.push((waiter.client, if refused { wrong_type } else { reply }));
             }
         }
     }
