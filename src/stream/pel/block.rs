@@ -1,57 +1,64 @@
-//! A block of at most 128 rows in the order of their IDs, packed against a common base.
+//! A block of at most 120 rows in the order of their IDs, each number of a row in as few whole
+//! bytes as the block's greatest asks for.
 //!
-//! A packed row begins with the six bytes of its ID; what follows is the row type's own business.
+//! A row is some numbers: the sequence number and the milliseconds of its ID, and what else its
+//! type says. For each of them a block has a *base*, at most the least one, and a *width*, the
+//! bytes of the greatest difference; a number all rows agree on takes none. The bytes of a block:
 //!
-//! | offset | size | meaning |
-//! |---|---|---|
-//! | 0 | 4 | milliseconds minus the base's |
-//! | 4 | 2 | sequence number minus the base's |
+//! | size | meaning |
+//! |---|---|
+//! | width | sequence number minus the base's, least significant byte first, as all below |
+//! | width | milliseconds minus the base's |
+//! | widths | the other numbers, each minus its base |
+//! | … | the other rows, each of the same size |
+//! | 16 | nothing, so that any number is read in one piece and masked |
 //!
-//! If one row does not fit, the whole block holds plain rows, until it is built anew.
+//! The ID's two numbers are read as one, which sorts as IDs do. A row that has a number out of
+//! bounds makes the block be built anew with other bases or widths.
 
 use crate::stream::EntryId;
 use std::mem::size_of;
 use std::ops::Range;
 
-/// The most rows of a block. At 13 bytes a row a block is 1.6 kB: what one change copies at most
-/// while a snapshot shares the block.
-pub(super) const ROWS_MAX: usize = 128;
-/// A tail block of at least so many rows is left as it is when a new row does not fit its base.
-const ROWS_KEPT: usize = 32;
+/// The most rows of a block: what one change copies at most while a snapshot shares the block.
+/// With the padding, a full block takes less than 128 times a row's size, which for most sizes is
+/// exactly what allocators hand out.
+pub(super) const ROWS_MAX: usize = 120;
+/// The bytes after the last row.
+const PADDING: usize = 16;
+/// Why a number can be read and written in one piece.
+const PADDED: &str = "padding follows the last row";
 
 /// A row: something with an ID, and a place in some other order.
 pub(super) trait Row: Copy {
-    /// A row as bytes.
-    type Packed: Copy + AsRef<[u8]>;
+    /// The numbers besides the ID: at most three.
+    type Rest: Copy + std::fmt::Debug + AsRef<[u64]> + AsMut<[u64]>;
 
     /// What it stands under.
     fn id(&self) -> EntryId;
     /// Its place in the other order.
     fn order(&self) -> u64;
-    /// The bases of what follows the ID, for all of `rows`.
-    fn bases(rows: &[Self]) -> [u64; 2];
-    /// The row as bytes, beginning with those of its ID; `None` if something does not fit.
-    fn pack(&self, id: [u8; 6], bases: &[u64; 2]) -> Option<Self::Packed>;
-    /// The row of bytes.
-    fn unpack(id: EntryId, packed: &Self::Packed, bases: &[u64; 2]) -> Self;
+    /// The numbers besides the ID.
+    fn rest(&self) -> Self::Rest;
+    /// The row of these numbers.
+    fn new(id: EntryId, rest: Self::Rest) -> Self;
 }
 
 /// Rows in ascending order of their IDs.
 #[derive(Clone, Debug)]
 pub(super) struct Block<R: Row> {
     base: EntryId,
-    bases: [u64; 2],
+    bases: R::Rest,
+    /// Of the sequence numbers, the milliseconds, and the rest.
+    widths: [u8; 5],
+    /// The sum of the widths.
+    stride: u8,
+    len: u8,
     /// The least order of a row.
     least: u64,
     /// The ID of the last row, here because a search begins with it.
     last: EntryId,
-    rows: Rows<R>,
-}
-
-#[derive(Clone)]
-enum Rows<R: Row> {
-    Packed(Vec<R::Packed>),
-    Plain(Vec<R>),
+    bytes: Vec<u8>,
 }
 
 /// What became of [`Block::set`].
@@ -67,28 +74,58 @@ pub(super) enum Set<R> {
 
 impl<R: Row> Block<R> {
     /// A block of `rows`, ascending, at least one, allocated at their size.
+    ///
+    /// # Panics
+    /// If there is no row or there are too many.
     pub(super) fn of(rows: &[R]) -> Self {
-        let ids = || rows.iter().map(Row::id);
-        let most_seq = ids().map(|id| id.seq).max().unwrap_or(0);
-        let least_seq = ids().map(|id| id.seq).min().unwrap_or(0);
-        // Small sequence numbers count from 0, so that the next millisecond's fit too.
-        let seq = if most_seq <= u64::from(u16::MAX) { 0 } else { least_seq };
-        let base = EntryId::new(ids().next().map_or(0, |id| id.ms), seq);
-        let bases = R::bases(rows);
-        let packed: Option<Vec<_>> = rows.iter().map(|row| pack(row, base, &bases)).collect();
-        let packed_or_plain = packed.map_or_else(|| Rows::Plain(rows.to_vec()), Rows::Packed);
-        let last = ids().last().unwrap_or(base);
-        let mut block = Block { base, bases, least: 0, last, rows: packed_or_plain };
-        block.shrink_to_fit();
-        block.least = block.scan_least();
+        let (first, last) = (rows[0].id(), rows[rows.len() - 1].id());
+        let least = rows.iter().map(R::order).min().unwrap_or(u64::MAX);
+        let mut block = Block {
+            base: EntryId::new(first.ms, 0),
+            bases: rows[0].rest(),
+            widths: [0; 5],
+            stride: 0,
+            len: narrow(rows.len()),
+            least,
+            last,
+            bytes: Vec::new(),
+        };
+        block.choose_widths(rows);
+        block.bytes = vec![0; rows.len() * usize::from(block.stride) + PADDING];
+        for (place, row) in rows.iter().enumerate() {
+            block.write(place, block.differences(row).expect("the widths were chosen for it"));
+        }
         block
     }
 
-    pub(super) fn len(&self) -> usize {
-        match &self.rows {
-            Rows::Packed(rows) => rows.len(),
-            Rows::Plain(rows) => rows.len(),
+    fn choose_widths(&mut self, rows: &[R]) {
+        let (mut least_seq, mut most_seq) = (u64::MAX, 0);
+        let mut most = self.bases;
+        for row in rows {
+            let (seq, rest) = (row.id().seq, row.rest());
+            (least_seq, most_seq) = (least_seq.min(seq), most_seq.max(seq));
+            for (base, &number) in self.bases.as_mut().iter_mut().zip(rest.as_ref()) {
+                *base = number.min(*base);
+            }
+            for (most, &number) in most.as_mut().iter_mut().zip(rest.as_ref()) {
+                *most = number.max(*most);
+            }
         }
+        // Sequence numbers count from 0 if that takes no more, so that the next millisecond's
+        // fit, too.
+        let from_zero = width(most_seq) == width(most_seq - least_seq);
+        self.base.seq = if from_zero { 0 } else { least_seq };
+        self.widths[0] = width(most_seq - self.base.seq);
+        self.widths[1] = width(self.last.ms - self.base.ms);
+        let bounds = self.bases.as_ref().iter().zip(most.as_ref());
+        for (own, (base, most)) in self.widths[2..].iter_mut().zip(bounds) {
+            *own = width(most - base);
+        }
+        self.stride = self.widths.iter().sum();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
     }
 
     /// The least order of a row.
@@ -96,26 +133,37 @@ impl<R: Row> Block<R> {
         self.least
     }
 
-    /// Whether the rows are packed.
-    pub(super) fn is_packed(&self) -> bool {
-        matches!(self.rows, Rows::Packed(_))
-    }
-
     /// The bytes on the heap, with the counts of an `Arc`.
     pub(super) fn memory_bytes(&self) -> usize {
-        let rows = match &self.rows {
-            Rows::Packed(rows) => rows.capacity() * size_of::<R::Packed>(),
-            Rows::Plain(rows) => rows.capacity() * size_of::<R>(),
-        };
-        2 * size_of::<usize>() + size_of::<Self>() + rows
+        2 * size_of::<usize>() + size_of::<Self>() + self.bytes.capacity()
     }
 
     /// The row at `place`, counted from 0.
     pub(super) fn row(&self, place: usize) -> Option<R> {
-        match &self.rows {
-            Rows::Packed(rows) => rows.get(place).map(|packed| self.unpack(packed)),
-            Rows::Plain(rows) => rows.get(place).copied(),
+        let id = self.id(place)?;
+        let mut at = self.at(place) + self.id_widths().1;
+        let mut rest = self.bases;
+        for (number, &width) in rest.as_mut().iter_mut().zip(&self.widths[2..]) {
+            *number += self.number(at, width);
+            at += usize::from(width);
         }
+        Some(R::new(id, rest))
+    }
+
+    /// The ID of the row at `place`.
+    fn id(&self, place: usize) -> Option<EntryId> {
+        let (at, [seq, ms, ..]) = (self.at(place), self.widths);
+        let after = at + usize::from(seq);
+        (place < self.len()).then(|| {
+            let (ms, seq) = (self.number(after, ms), self.number(at, seq));
+            EntryId::new(self.base.ms + ms, self.base.seq + seq)
+        })
+    }
+
+    /// The number of this width that begins at this byte.
+    #[inline]
+    fn number(&self, at: usize, width: u8) -> u64 {
+        u64::from_le_bytes(*self.bytes[at..].first_chunk().expect(PADDED)) & mask(width)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = R> {
@@ -123,7 +171,7 @@ impl<R: Row> Block<R> {
     }
 
     pub(super) fn first_id(&self) -> EntryId {
-        self.row(0).map_or(EntryId::MAX, |row| row.id())
+        self.id(0).unwrap_or(EntryId::MAX)
     }
 
     pub(super) fn last_id(&self) -> EntryId {
@@ -132,14 +180,9 @@ impl<R: Row> Block<R> {
 
     /// Where the row of `id` is, or where it would be.
     pub(super) fn find(&self, id: EntryId) -> Result<usize, usize> {
-        match &self.rows {
-            Rows::Packed(rows) => {
-                let place = lower_bound(rows, self.offset(self.last), self.offset(id));
-                let found = rows.get(place).is_some_and(|row| unpack_id(row, self.base) == id);
-                if found { Ok(place) } else { Err(place) }
-            }
-            Rows::Plain(rows) => rows.binary_search_by(|row| row.id().cmp(&id)),
-        }
+        let place = self.lower_bound(self.id_difference(id), self.id_difference(self.last));
+        let found = self.id(place) == Some(id);
+        if found { Ok(place) } else { Err(place) }
     }
 
     /// The first row from `place` on whose order is at most `order`.
@@ -168,31 +211,27 @@ impl<R: Row> Block<R> {
         }
     }
 
-    /// Appends rows while they ascend and have room, and returns how many.
-    pub(super) fn append(
-        &mut self,
-        rows: &mut std::iter::Peekable<impl Iterator<Item = R>>,
-    ) -> usize {
-        let (before, mut last) = (self.len(), self.last_id());
-        while self.len() < ROWS_MAX
-            && let Some(row) = rows.peek().copied()
-            && row.id() > last
-        {
-            let len = self.len();
-            let fits = !self.is_packed() || pack(&row, self.base, &self.bases).is_some();
-            if !fits && len >= ROWS_KEPT {
-                break;
-            }
-            self.insert(len, row);
-            last = row.id();
-            rows.next();
+    /// Appends rows, which ascend, are above all there are, and have room.
+    pub(super) fn append(&mut self, rows: &[R]) {
+        self.reserve(rows.len());
+        for (number, row) in rows.iter().enumerate() {
+            let Some(differences) = self.differences(row) else {
+                let rest = rows[number..].iter().copied();
+                *self = Block::of(&self.iter().chain(rest).collect::<Vec<_>>());
+                return;
+            };
+            let place = self.len();
+            self.len += 1;
+            self.bytes.resize(self.at(self.len()) + PADDING, 0);
+            self.write(place, differences);
+            self.least = self.least.min(row.order());
+            self.last = row.id();
         }
-        self.len() - before
     }
 
     /// Removes the rows of `ids`, which ascend and are fewer than the rows, and tells `each` of
     /// them; ends at the first that is not there. Returns how many were. Gives memory back once
-    /// three sevenths are unused.
+    /// three quarters are unused.
     pub(super) fn remove_each(&mut self, ids: &[EntryId], each: &mut impl FnMut(R)) -> usize {
         let (mut removed, mut least) = (0, u64::MAX);
         // From one place to the next that is to go, rows move down once for all.
@@ -210,44 +249,32 @@ impl<R: Row> Block<R> {
             return 0;
         }
         self.move_down(from..self.len(), to);
-        let left = self.len() - removed;
-        let capacity = match &mut self.rows {
-            Rows::Packed(rows) => {
-                rows.truncate(left);
-                rows.capacity()
-            }
-            Rows::Plain(rows) => {
-                rows.truncate(left);
-                rows.capacity()
-            }
-        };
-        if capacity > left + left * 3 / 4 + 4 {
+        self.len -= narrow(removed);
+        self.bytes.truncate(self.at(self.len()) + PADDING);
+        if self.bytes.capacity() > 4 * self.bytes.len() {
             *self = Block::of(&self.to_vec());
             return removed;
         }
         if least == self.least {
             self.least = self.next_least();
         }
-        if let Some(last) = left.checked_sub(1).and_then(|place| self.row(place)) {
-            self.last = last.id();
+        if let Some(last) = self.len().checked_sub(1).and_then(|place| self.id(place)) {
+            self.last = last;
         }
         removed
     }
 
     /// Copies rows to places before them.
     fn move_down(&mut self, rows: Range<usize>, to: usize) {
-        if rows.start == to {
-            return;
-        }
-        match &mut self.rows {
-            Rows::Packed(all) => all.copy_within(rows, to),
-            Rows::Plain(all) => all.copy_within(rows, to),
+        if rows.start != to {
+            let (start, end, to) = (self.at(rows.start), self.at(rows.end), self.at(to));
+            self.bytes.copy_within(start..end, to);
         }
     }
 
     /// [`Block::find`] where the next row is often the one.
     fn find_from(&self, from: usize, id: EntryId) -> Result<usize, usize> {
-        if from > 0 && self.row(from).is_some_and(|row| row.id() == id) {
+        if from > 0 && self.id(from) == Some(id) {
             return Ok(from);
         }
         self.find(id)
@@ -269,59 +296,155 @@ impl<R: Row> Block<R> {
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         assert!((1..=ROWS_MAX).contains(&self.len()), "{} rows in a block", self.len());
+        assert_eq!(self.stride, self.widths.iter().sum::<u8>(), "the size of a row");
+        assert_eq!(self.bytes.len(), self.at(self.len()) + PADDING, "the size of a block");
         assert!(self.iter().is_sorted_by(|a, b| a.id() < b.id()), "rows are not in order");
         assert_eq!(self.iter().last().map(|row| row.id()), Some(self.last), "the last ID is stale");
         assert_eq!(self.least, self.scan_least(), "the least order is stale");
-    }
-
-    /// The least packed ID that is `id` or greater, as [`packed_id`] reads it.
-    fn offset(&self, id: EntryId) -> u64 {
-        let Some(ms) = id.ms.checked_sub(self.base.ms) else { return 0 };
-        let Ok(ms) = u32::try_from(ms) else { return u64::MAX };
-        let seq = id.seq.saturating_sub(self.base.seq).min(1 << 16);
-        (u64::from(ms) << 16) + seq
     }
 
     fn to_vec(&self) -> Vec<R> {
         self.iter().collect()
     }
 
-    fn unpack(&self, packed: &R::Packed) -> R {
-        R::unpack(unpack_id(packed, self.base), packed, &self.bases)
+    /// Where the row of this place begins.
+    fn at(&self, place: usize) -> usize {
+        place * usize::from(self.stride)
+    }
+
+    /// The bytes of a sequence number, and of an ID.
+    fn id_widths(&self) -> (usize, usize) {
+        let [seq, ms, ..] = self.widths;
+        (usize::from(seq), usize::from(seq + ms))
+    }
+
+    /// The ID of a row, minus the base, as one number.
+    fn packed_id(&self, place: usize) -> u128 {
+        let bytes = self.bytes[self.at(place)..].first_chunk().expect(PADDED);
+        u128::from_le_bytes(*bytes) & mask_id(self.id_widths().1)
+    }
+
+    /// The least such number of an ID that is `id` or greater.
+    fn id_difference(&self, id: EntryId) -> u128 {
+        let Some(ms) = id.ms.checked_sub(self.base.ms) else { return 0 };
+        let seq_width = self.id_widths().0;
+        let seq = u128::from(id.seq.saturating_sub(self.base.seq));
+        (u128::from(ms) << (8 * seq_width)) + seq.min(mask_id(seq_width) + 1)
+    }
+
+    /// The number of rows whose packed ID is less than `target`; `last` is that of the last one.
+    ///
+    /// Guesses by proportion and looks around there, in steps that double: mostly one place in
+    /// memory is touched where halving would touch five, one after the other.
+    fn lower_bound(&self, target: u128, last: u128) -> usize {
+        let less = |place: usize| self.packed_id(place) < target;
+        if last < target {
+            return self.len();
+        }
+        // So few bits that the product with a number of rows has less than 64.
+        let surplus = (128_u32 - 56).saturating_sub(last.leading_zeros());
+        let (part, whole) = (half(target >> surplus), half(last >> surplus));
+        let guess = (part * (self.len() as u64 - 1)).checked_div(whole).unwrap_or(0);
+        let guess = usize::try_from(guess).unwrap_or(0);
+        let (mut low, mut high, mut step) = (guess, guess, 1);
+        // All before `low` will be less, and none from `high` on.
+        if less(guess) {
+            low += 1;
+            high = (guess + step).min(self.len());
+            while high < self.len() && less(high) {
+                low = high + 1;
+                step *= 2;
+                high = (high + step).min(self.len());
+            }
+        } else {
+            low = guess.saturating_sub(step);
+            while low > 0 && !less(low - 1) {
+                high = low - 1;
+                step *= 2;
+                low = low.saturating_sub(step);
+            }
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            if less(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// What is to be written for `row`, unless a number is out of bounds.
+    fn differences(&self, row: &R) -> Option<(u128, R::Rest)> {
+        let id = row.id();
+        let [seq_width, ms_width, ..] = self.widths;
+        let ms = id.ms.checked_sub(self.base.ms).filter(|&ms| ms <= mask(ms_width))?;
+        let seq = id.seq.checked_sub(self.base.seq).filter(|&seq| seq <= mask(seq_width))?;
+        let mut rest = row.rest();
+        let bounds = self.bases.as_ref().iter().zip(&self.widths[2..]);
+        for (number, (base, &width)) in rest.as_mut().iter_mut().zip(bounds) {
+            *number = number.checked_sub(*base).filter(|&number| number <= mask(width))?;
+        }
+        Some(((u128::from(ms) << (8 * seq_width)) | u128::from(seq), rest))
+    }
+
+    /// Writes a row; the 16 bytes after it are anything afterwards.
+    fn write(&mut self, place: usize, (id, rest): (u128, R::Rest)) {
+        let mut at = self.at(place);
+        // Nothing that was just written is read again: reading what several writes have made
+        // is what would take time.
+        *self.bytes[at..].first_chunk_mut().expect(PADDED) = id.to_le_bytes();
+        at += self.id_widths().1;
+        for (number, &width) in rest.as_ref().iter().zip(&self.widths[2..]) {
+            *self.bytes[at..].first_chunk_mut().expect(PADDED) = number.to_le_bytes();
+            at += usize::from(width);
+        }
+    }
+
+    /// Writes a row before others.
+    fn write_amid(&mut self, place: usize, differences: (u128, R::Rest)) {
+        let after = self.at(place + 1);
+        let kept: [u8; PADDING] = *self.bytes[after..].first_chunk().expect(PADDED);
+        self.write(place, differences);
+        *self.bytes[after..].first_chunk_mut().expect(PADDED) = kept;
     }
 
     fn insert(&mut self, place: usize, row: R) {
-        let packed = self.is_packed().then(|| pack(&row, self.base, &self.bases)).flatten();
-        match (&mut self.rows, packed) {
-            (Rows::Packed(rows), Some(packed)) => {
-                reserve(rows);
-                rows.insert(place, packed);
-            }
-            (Rows::Packed(_), None) => {
-                let mut rows = self.to_vec();
-                rows.insert(place, row);
-                *self = Block::of(&rows);
-            }
-            (Rows::Plain(rows), _) => {
-                reserve(rows);
-                rows.insert(place, row);
-            }
-        }
+        let Some(differences) = self.differences(&row) else {
+            let mut rows = self.to_vec();
+            rows.insert(place, row);
+            *self = Block::of(&rows);
+            return;
+        };
+        self.reserve(1);
+        let (at, end) = (self.at(place), self.at(self.len()));
+        self.len += 1;
+        self.bytes.resize(self.at(self.len()) + PADDING, 0);
+        self.bytes.copy_within(at..end, at + usize::from(self.stride));
+        self.write_amid(place, differences);
         self.least = self.least.min(row.order());
         self.last = self.last.max(row.id());
     }
 
-    fn replace(&mut self, place: usize, row: R, old_order: u64) {
-        let packed = self.is_packed().then(|| pack(&row, self.base, &self.bases)).flatten();
-        match (&mut self.rows, packed) {
-            (Rows::Packed(rows), Some(packed)) => rows[place] = packed,
-            (Rows::Packed(_), None) => {
-                let mut rows = self.to_vec();
-                rows[place] = row;
-                *self = Block::of(&rows);
-            }
-            (Rows::Plain(rows), _) => rows[place] = row,
+    /// Makes room for so many more rows: half as much again at least, but never more than a full
+    /// block takes.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.len() + more;
+        if self.at(needed) + PADDING > self.bytes.capacity() {
+            let rows = needed.max(self.len() + self.len() / 2 + 4).min(ROWS_MAX);
+            self.bytes.reserve_exact(self.at(rows) + PADDING - self.bytes.len());
         }
+    }
+
+    fn replace(&mut self, place: usize, row: R, old_order: u64) {
+        let Some(differences) = self.differences(&row) else {
+            let mut rows = self.to_vec();
+            rows[place] = row;
+            *self = Block::of(&rows);
+            return;
+        };
+        self.write_amid(place, differences);
         if row.order() <= self.least {
             self.least = row.order();
         } else if old_order == self.least {
@@ -345,82 +468,29 @@ impl<R: Row> Block<R> {
     fn scan_least(&self) -> u64 {
         self.iter().map(|row| row.order()).min().unwrap_or(u64::MAX)
     }
-
-    fn shrink_to_fit(&mut self) {
-        match &mut self.rows {
-            Rows::Packed(rows) => rows.shrink_to_fit(),
-            Rows::Plain(rows) => rows.shrink_to_fit(),
-        }
-    }
 }
 
-impl<R: Row> std::fmt::Debug for Rows<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Rows::Packed(rows) => write!(f, "{} packed", rows.len()),
-            Rows::Plain(rows) => write!(f, "{} plain", rows.len()),
-        }
-    }
+/// The bytes that `number` takes: 0 to 8.
+fn width(number: u64) -> u8 {
+    narrow((64 - number.leading_zeros()).div_ceil(8) as usize)
 }
 
-/// Makes room for one more row: half as much again, but never more than a block takes. This is
-/// less than what [`Block::remove`] lets be unused, so that a block that shrinks and grows in
-/// turn is not built anew each time.
-fn reserve<T>(rows: &mut Vec<T>) {
-    if rows.len() == rows.capacity() {
-        rows.reserve_exact((rows.len() / 2).max(4).min(ROWS_MAX - rows.len()));
-    }
+/// The greatest number of so many bytes.
+fn mask(width: u8) -> u64 {
+    u64::MAX.checked_shr(64 - 8 * u32::from(width)).unwrap_or(0)
 }
 
-fn pack<R: Row>(row: &R, base: EntryId, bases: &[u64; 2]) -> Option<R::Packed> {
-    let id = row.id();
-    let [a, b, c, d] = u32::try_from(id.ms.checked_sub(base.ms)?).ok()?.to_le_bytes();
-    let [e, f] = u16::try_from(id.seq.checked_sub(base.seq)?).ok()?.to_le_bytes();
-    row.pack([a, b, c, d, e, f], bases)
+/// The greatest number of so many bytes.
+fn mask_id(width: usize) -> u128 {
+    !u128::MAX.checked_shl(8 * u32::from(narrow(width))).unwrap_or(0)
 }
 
-fn unpack_id(packed: &impl AsRef<[u8]>, base: EntryId) -> EntryId {
-    let packed = packed_id(packed);
-    EntryId::new(base.ms + (packed >> 16), base.seq + (packed & 0xffff))
+/// A number that is known to fit 64 bits.
+fn half(number: u128) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
 }
 
-/// The ID of a packed row against its base: milliseconds, and 16 bits of sequence number.
-fn packed_id(packed: &impl AsRef<[u8]>) -> u64 {
-    let bytes = packed.as_ref();
-    let ms = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let seq = u16::from_le_bytes([bytes[4], bytes[5]]);
-    (u64::from(ms) << 16) | u64::from(seq)
-}
-
-/// The number of rows whose packed ID is less than `target`; `last` is that of the last one.
-///
-/// Guesses by proportion and looks around there, in steps that double: mostly one place in
-/// memory is touched where halving would touch five, one after the other.
-fn lower_bound<P: AsRef<[u8]>>(rows: &[P], last: u64, target: u64) -> usize {
-    let less = |place: usize| packed_id(&rows[place]) < target;
-    if last < target {
-        return rows.len();
-    }
-    // Below 2^48 times 128, so nothing overflows, and at most the last place.
-    let guess = (target * (rows.len() as u64 - 1)).checked_div(last).unwrap_or(0);
-    let guess = usize::try_from(guess).unwrap_or(0);
-    let (mut low, mut high, mut step) = (guess, guess, 1);
-    // All before `low` will be less, and none from `high` on.
-    if less(guess) {
-        low += 1;
-        high = (guess + step).min(rows.len());
-        while high < rows.len() && less(high) {
-            low = high + 1;
-            step *= 2;
-            high = (high + step).min(rows.len());
-        }
-    } else {
-        low = guess.saturating_sub(step);
-        while low > 0 && !less(low - 1) {
-            high = low - 1;
-            step *= 2;
-            low = low.saturating_sub(step);
-        }
-    }
-    low + rows[low..high].partition_point(|row| packed_id(row) < target)
+/// A number that is known to fit a byte: of rows, or of bytes of a number.
+fn narrow(number: usize) -> u8 {
+    number.try_into().expect("a block has few rows, and small ones")
 }

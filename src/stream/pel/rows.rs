@@ -16,7 +16,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 /// A block of fewer rows looks for a neighbour to join …
-const ROWS_FEW: usize = 32;
+const ROWS_FEW: usize = 48;
 /// … with which it has at most so many.
 const ROWS_JOINED: usize = 96;
 
@@ -110,21 +110,27 @@ impl<R: Row> Rows<R> {
 
     /// Appends rows while each is above the greatest there is.
     pub(super) fn append(&mut self, rows: &mut Peekable<impl Iterator<Item = R>>) {
-        while let Some(row) = rows.peek().copied() {
-            let mut appended = 0;
-            if let Some((key, block)) = self.blocks.last() {
-                if row.id() <= block.last_id() {
-                    return;
-                }
+        let mut chunk = Vec::new();
+        loop {
+            let (mut last, mut key, mut room) = (None, None, ROWS_MAX);
+            if let Some((own, block)) = self.blocks.last() {
+                last = Some(block.last_id());
                 if block.len() < ROWS_MAX {
-                    let key = copy(key);
-                    let append = |block: &mut Arc<Block<R>>| Arc::make_mut(block).append(rows);
-                    appended = self.blocks.update(&key, append).unwrap_or(0);
+                    (key, room) = (Some(copy(own)), ROWS_MAX - block.len());
                 }
             }
-            if appended == 0 {
-                self.blocks.insert(&row.id().to_key(), Arc::new(Block::of(&[row])));
-                rows.next();
+            chunk.clear();
+            while chunk.len() < room
+                && let Some(row) = rows.next_if(|row| last.is_none_or(|last| row.id() > last))
+            {
+                last = Some(row.id());
+                chunk.push(row);
+            }
+            let Some(first) = chunk.first() else { return };
+            if let Some(key) = key {
+                self.blocks.update(&key, |block| Arc::make_mut(block).append(&chunk));
+            } else {
+                self.blocks.insert(&first.id().to_key(), Arc::new(Block::of(&chunk)));
             }
         }
     }
@@ -247,8 +253,7 @@ impl<R: Row> Rows<R> {
         Some(own_key)
     }
 
-    /// Joins the block under `key` with a neighbour, if there is one small enough and the rows
-    /// stay packed if they were.
+    /// Joins the block under `key` with a neighbour, if there is one small enough.
     fn join(&mut self, key: &[u8; 16]) {
         let Some(block) = self.blocks.get(key) else { return };
         let fits = |other: &Block<R>| block.len() + other.len() <= ROWS_JOINED;
@@ -260,10 +265,8 @@ impl<R: Row> Rows<R> {
             (None, None) => return,
         };
         let joined = lower.merge(upper);
-        if joined.is_packed() || !(lower.is_packed() && upper.is_packed()) {
-            self.blocks.remove(&upper_key);
-            self.blocks.insert(&lower_key, Arc::new(joined));
-        }
+        self.blocks.remove(&upper_key);
+        self.blocks.insert(&lower_key, Arc::new(joined));
     }
 }
 
