@@ -164,15 +164,19 @@ impl RequestReader {
     ) -> Result<Option<(Request<'a>, usize)>, ProtocolError> {
         loop {
             let bytes = &buffer[self.skipped..];
-            if self.expected == Expected::Request && !self.begin(bytes) {
-                return Ok(None);
+            if self.expected == Expected::Request {
+                if let Some(end) = self.read_whole(bytes, limits) {
+                    let dropped = std::mem::take(&mut self.skipped) + end;
+                    let request = Request { buffer: &bytes[..end], spans: &self.spans };
+                    return Ok(Some((request, dropped)));
+                }
+                if !self.begin(bytes) {
+                    return Ok(None);
+                }
             }
             let inline = self.expected == Expected::Inline;
-            let complete = if inline {
-                self.read_inline(bytes)?
-            } else {
-                self.read_whole(bytes, limits) || self.read_multibulk(bytes, limits)?
-            };
+            let complete =
+                if inline { self.read_inline(bytes)? } else { self.read_multibulk(bytes, limits)? };
             if !complete {
                 return Ok(None);
             }
@@ -227,39 +231,27 @@ impl RequestReader {
     }
 
     /// Reads a multibulk request that has not been begun and is all here, if its numbers are as
-    /// short as nearly all are. False: nothing was read, [`RequestReader::read_multibulk`] will.
+    /// short as nearly all are; where it ends. `None`: nothing was read, the long way is to be
+    /// taken from [`RequestReader::begin`] on.
     #[inline]
-    fn read_whole(&mut self, bytes: &[u8], limits: &ReadLimits) -> bool {
-        if self.expected != Expected::Count || self.at > 0 {
-            return false;
+    fn read_whole(&mut self, bytes: &[u8], limits: &ReadLimits) -> Option<usize> {
+        let (count, mut at) = short_number(bytes, b'*')?;
+        let few = count <= UNAUTHENTICATED_ARGS_MAX || limits.authenticated;
+        // Every position in fewer bytes can be told, and three digits need no look at the limit.
+        let fits = u32::try_from(bytes.len()).is_ok() && limits.bulk_bytes >= SHORT_MAX;
+        if count == 0 || !few || !fits {
+            return None;
         }
-        let Some((count, line)) = short_number(bytes, b'*') else { return false };
-        if count > UNAUTHENTICATED_ARGS_MAX && !limits.authenticated {
-            return false;
-        }
-        let (mut at, mut read) = (line, 0);
-        // Where a request ends that begins in the first half of what positions can tell.
-        let room = bytes.len().try_into().map_or(u32::MAX / 2, |len: u32| len.min(u32::MAX / 2));
+        let mut rest = bytes.get(at as usize..)?;
         self.spans.resize(count as usize, Span::default());
         for span in &mut self.spans {
-            let argument = bytes.get(at as usize..).and_then(|rest| short_number(rest, b'$'));
-            let Some((len, line)) = argument else { break };
-            let start = at + line;
-            let end = start + len;
-            // Three digits need no look at the other limits.
-            if end + 2 > room || len as usize > limits.bulk_bytes {
-                break;
-            }
+            let (len, line) = short_number(rest, b'$')?;
+            let (start, end) = (at + line, at + line + len);
             *span = Span { start, end };
+            rest = rest.get((line + len + 2) as usize..)?;
             at = end + 2;
-            read += 1;
         }
-        if read < count {
-            self.spans.clear();
-            return false;
-        }
-        self.at = at as usize;
-        true
+        Some(at as usize)
     }
 
     /// Reads on in a multibulk request; whether it is complete.
@@ -380,6 +372,9 @@ impl RequestReader {
         self.searched = self.at;
     }
 }
+
+/// The greatest number that [`short_number`] reads.
+const SHORT_MAX: usize = 999;
 
 /// The number of one to three digits that `bytes` begin with after `kind`, and the length of its
 /// line. `None` stands for everything out of the ordinary: read it the long way.
