@@ -150,6 +150,8 @@ fn run_on_any_type(
     }
 }
 
+/// One command. Never a part of [`run`], which would need the room of all commands for each.
+#[inline(never)]
 fn typed<'a, C: KeyCommand<'a>>(
     request: &Request<'a>,
     txn: &mut Txn<'_, '_>,
@@ -164,7 +166,7 @@ pub enum Ran {
     /// It has answered.
     Replied,
     /// It found nothing and has not answered: it wants to wait.
-    WouldBlock(Wait),
+    WouldBlock(Box<Wait>),
 }
 
 /// What a blocked reader waits for.

@@ -157,17 +157,17 @@ impl<'a> Options<'a> {
         timeout_ms: u64,
         retry_at: Option<UnixMs>,
         id: impl Fn(usize) -> Box<[u8]>,
-    ) -> Wait {
+    ) -> Box<Wait> {
         let ids: Vec<_> = (0..self.streams()).map(id).collect();
         let words = self.request.from(0).take(self.keys_at + self.streams());
-        Wait {
+        Box::new(Wait {
             timeout_ms,
             keys: (0..self.streams()).map(|n| self.stream(n).0.into()).collect(),
             group: self.group.map(|(group, _)| group.into()),
             claim_idle_ms: self.claim_idle_ms,
             retry_at,
             request: OwnedRequest::new(words.chain(ids.iter().map(|id| &**id))),
-        }
+        })
     }
 }
 

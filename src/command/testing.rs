@@ -89,7 +89,7 @@ impl World {
             Ok(Ran::Replied) => {}
             Ok(Ran::WouldBlock(wait)) => {
                 assert!(buffer.is_empty());
-                self.wait = Some(wait);
+                self.wait = Some(*wait);
                 buffer.extend_from_slice(BLOCKS.as_bytes());
             }
             Err(error) => {

@@ -52,6 +52,7 @@ enum NewId {
 }
 
 impl<'a> KeyCommand<'a> for XAdd<'a> {
+    #[inline]
     fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
         let mut args = request.args(1);
         let key = args.required()?;
@@ -90,6 +91,7 @@ impl<'a> KeyCommand<'a> for XAdd<'a> {
         Ok(XAdd { key, create, producer, trim, id, fields })
     }
 
+    #[inline]
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
         let stream = txn.stream(&key)?;

@@ -178,8 +178,14 @@ impl Home {
     }
 
     /// The wall clock, read once a turn.
+    #[inline]
     pub fn now(&self) -> UnixMs {
-        let now = self.now.get().unwrap_or_else(|| self.core.now());
+        self.now.get().unwrap_or_else(|| self.read_clock())
+    }
+
+    #[cold]
+    fn read_clock(&self) -> UnixMs {
+        let now = self.core.now();
         self.now.set(Some(now));
         now
     }

@@ -95,7 +95,7 @@ fn on_keys(
                 db: caller.db,
                 protocol: caller.protocol,
             };
-            turn.block(wait, blocker);
+            turn.block(*wait, blocker);
             Ok(Called::Blocked(Blocked { cell, woken, timeout_ms, name: row.name }))
         }
     }
@@ -121,9 +121,11 @@ impl Core {
     /// The shards that a request wants in hand: those of its keys, or all; `None` if any will do.
     #[inline]
     pub(crate) fn shards_of(&self, row: &Row, request: &Request<'_>) -> Option<ShardSet> {
-        if self.shards() == 1 {
-            return None;
-        }
+        if self.shards() == 1 { None } else { self.shards_among(row, request) }
+    }
+
+    /// [`Core::shards_of`] where there are several.
+    fn shards_among(&self, row: &Row, request: &Request<'_>) -> Option<ShardSet> {
         if row.scope == Scope::Database {
             let all = admin::wants_all_shards(row.name);
             return all.then(|| ShardSet::Several((0..self.shards()).collect()));

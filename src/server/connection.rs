@@ -83,13 +83,6 @@ pub(super) enum Step {
     Close,
 }
 
-/// How one request went.
-struct Done {
-    /// Whether it has run here.
-    ran: bool,
-    step: Option<Step>,
-}
-
 impl Connection {
     pub(super) fn new(
         server: Arc<Server>,
@@ -483,7 +476,7 @@ impl Connection {
         }
         self.dispatched += 1;
         self.meter.begin(&self.config, row);
-        let Done { ran, step } = match row.scope {
+        let step = match row.scope {
             Scope::Key | Scope::Database => self.run_on_shards(row, request),
             Scope::Connection => self.run_here(row, request),
         };
@@ -492,11 +485,7 @@ impl Connection {
         if is_watched && row.scope == Scope::Connection && !is_shown_later {
             self.server.show(row, request, &self.client);
         }
-        if ran {
-            self.meter.end(&self.config, request);
-        } else {
-            self.meter.hand_over(&self.config);
-        }
+        self.meter.end(&self.config, request);
         step
     }
 
@@ -595,11 +584,12 @@ impl Connection {
         written
     }
 
-    fn run_here(&mut self, row: &'static Row, request: &Request<'_>) -> Done {
+    fn run_here(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         if row.name == Name::Ping && self.home.core().is_log_broken() {
+            self.meter.hand_over(&self.config);
             let error = self.home.core().log_refusal();
             self.reject(Some(row), &error);
-            return Done { ran: false, step: None };
+            return None;
         }
         let (config, output) = (self.config.clone(), self.output.clone());
         let mode = self.client.reply_mode;
@@ -621,7 +611,7 @@ impl Connection {
         if std::mem::take(&mut self.client.has_received) {
             self.announce_mail();
         }
-        let step = match then {
+        match then {
             Ok(Then::Nothing) => None,
             Ok(Then::Close) => Some(Step::Close),
             Ok(Then::Exec) => {
@@ -637,8 +627,7 @@ impl Connection {
                 self.fail(row, &error);
                 None
             }
-        };
-        Done { ran: true, step }
+        }
     }
 
     pub(super) fn fail(&mut self, row: &Row, error: &CommandError) {
@@ -659,18 +648,20 @@ impl Connection {
         set.unwrap_or_else(|| ShardSet::One(self.home.index()))
     }
 
-    fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Done {
+    fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         let set = self.shards_of(row, request);
         if set != ShardSet::One(self.home.index()) || !self.home.is_home() {
+            self.meter.hand_over(&self.config);
             let run = vec![Queued { row, request: request.into() }];
-            return Done { ran: false, step: Some(Step::Await(Job::Run(set, run))) };
+            return Some(Step::Await(Job::Run(set, run)));
         }
         if self.home.is_turn_full() {
             self.home.end_turn();
         }
         if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
+            self.meter.hand_over(&self.config);
             self.reject(Some(row), &error);
-            return Done { ran: false, step: None };
+            return None;
         }
         if row.flags.has(Flags::WRITE) {
             self.wrote_in = Some(self.home.turn());
@@ -696,7 +687,7 @@ impl Connection {
         if row.scope == Scope::Database {
             self.refresh_config();
         }
-        Done { ran: true, step }
+        step
     }
 
     /// Runs `work` with these shards in hand. What the connection changed in this thread's turn is

@@ -42,6 +42,7 @@ impl Meter {
     }
 
     /// A command begins.
+    #[inline]
     pub(super) fn begin(&mut self, config: &Config, row: &'static Row) {
         if let Some(run) = &mut self.run
             && run.row.name == row.name
@@ -50,6 +51,11 @@ impl Meter {
             run.calls += 1;
             return;
         }
+        self.begin_run(config, row);
+    }
+
+    /// A command begins that is measured by itself, or before others.
+    fn begin_run(&mut self, config: &Config, row: &'static Row) {
         self.flush(config);
         let fine = (0..SHARED_BELOW_US).contains(&config.slowlog_log_slower_than);
         let alone = fine || !row.flags.has(Flags::FAST);

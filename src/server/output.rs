@@ -93,6 +93,7 @@ impl Output {
     }
 
     /// The buffer to append replies to; [`Output::announce`] follows.
+    #[inline]
     pub(super) fn bytes(&self) -> RefMut<'_, Vec<u8>> {
         RefMut::map(self.buffer.borrow_mut(), |buffer| {
             if buffer.bytes.capacity() == 0 {

@@ -309,13 +309,16 @@ impl<'t, 's> Turn<'t, 's> {
     pub fn with_txn<R>(&mut self, run: impl FnOnce(&mut Txn<'_, '_>) -> R) -> R {
         let (first, rest) = self.shards.split_first_mut().expect("a turn has a shard");
         let Shard { keyspace, log, events, rules, .. } = &mut **first;
-        if rest.is_empty() {
-            let mut list = [keyspace];
-            return run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now));
-        }
-        let rest = rest.iter_mut().map(|shard| &mut shard.keyspace);
-        let mut list: Vec<_> = std::iter::once(keyspace).chain(rest).collect();
-        run(&mut Txn::new(Spaces::new(&mut list), log, events, rules, self.now))
+        let (mut one, mut all);
+        let list = if rest.is_empty() {
+            one = [keyspace];
+            &mut one[..]
+        } else {
+            let rest = rest.iter_mut().map(|shard| &mut shard.keyspace);
+            all = std::iter::once(keyspace).chain(rest).collect::<Vec<_>>();
+            &mut all[..]
+        };
+        run(&mut Txn::new(Spaces::new(list), log, events, rules, self.now))
     }
 
     /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were

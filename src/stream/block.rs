@@ -485,22 +485,27 @@ impl<'a> Master<'a> {
     /// How to store an entry with these fields.
     #[inline]
     fn plan(&self, fields: &Fields<'_>) -> Plan {
-        if fields.pairs() == self.pairs {
-            let (mut names, mut lengths) = (self.names, self.lengths);
-            let (mut same_names, mut same_lengths, mut size) = (true, true, 0);
-            fields.iter().for_each(|(name, value)| {
-                same_names &= take_string(&mut names) == name;
-                same_lengths &= take_length(&mut lengths) == value.len();
-                size += varint_len(value.len() as u64) + value.len();
+        let (mut names, mut lengths) = (self.names, self.lengths);
+        let as_master = fields.pairs() == self.pairs
+            && fields.iter().all(|(name, value)| {
+                take_length(&mut lengths) == value.len() && take_string(&mut names) == name
             });
-            if same_names && same_lengths {
-                return Plan { shape: AS_MASTER, size: self.values_len };
-            }
-            if same_names {
-                return Plan { shape: OWN_LENGTHS, size };
-            }
+        if as_master {
+            return Plan { shape: AS_MASTER, size: self.values_len };
         }
-        Plan { shape: OWN_FIELDS, size: fields.encoded_len() }
+        self.plan_own(fields)
+    }
+
+    /// How to store an entry that has not all lengths and fields from the master.
+    fn plan_own(&self, fields: &Fields<'_>) -> Plan {
+        let mut names = self.names;
+        let same_names = fields.pairs() == self.pairs
+            && fields.iter().all(|(name, _)| take_string(&mut names) == name);
+        if !same_names {
+            return Plan { shape: OWN_FIELDS, size: fields.encoded_len() };
+        }
+        let sizes = fields.iter().map(|(_, value)| varint_len(value.len() as u64) + value.len());
+        Plan { shape: OWN_LENGTHS, size: sizes.sum() }
     }
 
     /// Reads the fields of an entry, whose tag and ID have been read, checking all of them.

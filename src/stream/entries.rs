@@ -89,13 +89,19 @@ impl Entries {
     ///
     /// # Panics
     /// If `id` is not above all others, tombstones included.
+    #[inline]
     pub fn append(&mut self, id: EntryId, fields: &Fields<'_>, limits: BlockLimits) {
+        let tail = self.tail.as_mut().map(Arc::make_mut);
+        if !tail.is_some_and(|block| block.append(id, fields, limits)) {
+            self.append_block(id, fields);
+        }
+    }
+
+    /// Appends an entry that begins a new tail.
+    fn append_block(&mut self, id: EntryId, fields: &Fields<'_>) {
         let mut capacity = 0;
         if let Some(tail) = &mut self.tail {
             let block = Arc::make_mut(tail);
-            if block.append(id, fields, limits) {
-                return;
-            }
             // Blocks of one stream come out much alike; a 16th is room for differences.
             capacity = (block.bytes_len() + block.bytes_len() / 16).min(CAPACITY_MAX);
             block.shrink();

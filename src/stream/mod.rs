@@ -241,9 +241,9 @@ impl Stream {
         garbage: &mut Vec<Garbage>,
     ) -> Result<(), Corrupt> {
         match *effect {
-            Effect::Add { id, fields } => {
+            Effect::Add { id, ref fields } => {
                 ensure(id > self.last_id, "an entry is not above the last one")?;
-                self.entries.append(id, &fields, limits);
+                self.entries.append(id, fields, limits);
                 self.last_id = id;
                 self.entries_added = self.entries_added.saturating_add(1);
             }

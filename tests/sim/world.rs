@@ -489,7 +489,7 @@ pub(crate) fn run_on(
     let ran = table::lookup(&request).and_then(|row| turn.run(row, &request, 0, &mut out));
     match ran {
         Ok(Ran::Replied) => None,
-        Ok(Ran::WouldBlock(wait)) => Some(wait),
+        Ok(Ran::WouldBlock(wait)) => Some(*wait),
         Err(error) => {
             out.error(&error);
             None
