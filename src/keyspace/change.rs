@@ -167,6 +167,7 @@ impl LogBuffer {
     }
 
     /// Adds a change. One that is not urgent waits for the next that is.
+    #[inline]
     pub fn push(&mut self, change: &Change<'_>, urgent: bool) {
         if self.enabled {
             change.encode(&mut self.bytes, &mut self.context);

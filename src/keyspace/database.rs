@@ -158,14 +158,14 @@ impl Database {
         slot.as_mut().expect("a table leads to a taken place")
     }
 
-    /// Adds a key that is not there; `rehash` hashes others when a table grows.
+    /// Adds a key that is not there; `hash_of` also hashes others when a table grows.
     pub(super) fn insert(
         &mut self,
-        hash: u64,
         key: &[u8],
         value: Value,
-        rehash: impl Fn(&[u8]) -> u64,
+        hash_of: impl Fn(&[u8]) -> u64,
     ) -> u32 {
+        let hash = hash_of(key);
         let epoch = self.sweep.as_ref().map_or(0, |sweep| sweep.epoch);
         let slot = Slot { key: key.into(), value, expire_at: None, accessed_s: 0, epoch };
         let place = self.free.pop().unwrap_or_else(|| self.new_place());
@@ -179,7 +179,7 @@ impl Database {
             // Hashes are not kept: a smaller slot is worth more than a faster rare growth.
             let place = *place as usize;
             let slot = pieces[place / PIECE][place % PIECE].as_ref();
-            rehash(&slot.expect("a table leads to a taken place").key)
+            hash_of(&slot.expect("a table leads to a taken place").key)
         };
         tables[table_of(hash)].insert_unique(hash, place, hash_at);
         place

@@ -58,6 +58,8 @@ pub struct Keyspace {
     slots: Range<u16>,
     databases: Vec<Database>,
     hasher: RandomState,
+    /// Where a command found its key last, in whichever database.
+    last_place: u32,
     limits: BlockLimits,
     /// Watched keys, each with the flags that a change of it sets.
     watched: HashMap<KeyName, Vec<Arc<AtomicBool>>>,
@@ -99,6 +101,7 @@ impl Keyspace {
             slots,
             databases: (0..DATABASES).map(|_| Database::default()).collect(),
             hasher,
+            last_place: 0,
             limits: BlockLimits::default(),
             watched: HashMap::new(),
             waited: HashMap::new(),
@@ -205,6 +208,18 @@ impl Keyspace {
     /// The hash of a key.
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
         hash_with(&self.hasher, key)
+    }
+
+    /// [`Keyspace::find`] for a command, which tries the place that the last one found: commands
+    /// that come together are mostly about one key.
+    fn look_up(&mut self, db: u8, key: &[u8]) -> Option<u32> {
+        let last = self.database(db).get(self.last_place as usize);
+        if last.is_some_and(|slot| *slot.key == *key) {
+            return Some(self.last_place);
+        }
+        let place = self.find(db, key)?;
+        self.last_place = place;
+        Some(place)
     }
 
     /// Where a key stands.
@@ -354,6 +369,7 @@ impl<'t, 's> Spaces<'t, 's> {
     }
 
     /// Begins the next change: what it signals comes after what others have.
+    #[inline]
     fn number_change(&mut self) {
         if let [only] = &mut *self.list {
             only.change_number += 1;
@@ -399,9 +415,8 @@ impl<'t, 's> Spaces<'t, 's> {
             }
             Action::Effect(_) | Action::Create { .. } | Action::Remove | Action::Expire { .. } => {
                 let space = &mut *self.list[index];
-                let hash = space.hash(key);
-                let place = space.database(db).find(hash, key);
-                space.apply_at(db, key, hash, place, &action)?;
+                let place = space.find(db, key);
+                space.apply_at(change, place)?;
             }
         }
         Ok(())
@@ -457,13 +472,11 @@ impl Keyspace {
     /// Applies what concerns one key, whose place is known; returns its place afterwards.
     fn apply_at(
         &mut self,
-        db: u8,
-        key: &[u8],
-        hash: u64,
+        change: &Change<'_>,
         place: Option<u32>,
-        action: &Action<'_>,
     ) -> Result<Option<u32>, Corrupt> {
         const GONE: Corrupt = Corrupt("a changed key does not exist");
+        let &Change { db, key, ref action } = change;
         if let Some(place) = place {
             self.databases[usize::from(db)].hand_over_place(place, &mut self.frozen);
         }
@@ -495,7 +508,7 @@ impl Keyspace {
                 }
                 let stream = Stream::new(*idmp_duration_s, *idmp_maxsize);
                 let value = Value::Stream(stream);
-                let place = self.insert(db, hash, key, value);
+                let place = self.insert(db, key, value);
                 self.touch(db, key);
                 self.signal(db, key);
                 Ok(Some(place))
@@ -530,15 +543,14 @@ impl Keyspace {
         if has_idempotent_ids(&value) {
             self.idempotent.insert((db, key.into()));
         }
-        let hash = self.hash(key);
-        let (place, old) = match self.database(db).find(hash, key) {
+        let (place, old) = match self.find(db, key) {
             Some(place) => {
                 self.databases[usize::from(db)].hand_over_place(place, &mut self.frozen);
                 let held = self.database_mut(db).value_mut(place);
                 let old = std::mem::replace(held, value);
                 (place, Some(old))
             }
-            None => (self.insert(db, hash, key, value), None),
+            None => (self.insert(db, key, value), None),
         };
         self.database_mut(db).set_expiry(place, expire_at);
         if let Some(Value::Stream(stream)) = old {
@@ -549,9 +561,9 @@ impl Keyspace {
     }
 
     /// Adds a key that is not there.
-    fn insert(&mut self, db: u8, hash: u64, key: &[u8], value: Value) -> u32 {
+    fn insert(&mut self, db: u8, key: &[u8], value: Value) -> u32 {
         let Keyspace { databases, hasher, .. } = self;
-        databases[usize::from(db)].insert(hash, key, value, |key| hash_with(hasher, key))
+        databases[usize::from(db)].insert(key, value, |key| hash_with(hasher, key))
     }
 
     /// Takes a key away.

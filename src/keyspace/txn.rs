@@ -39,7 +39,7 @@ pub struct Event {
     pub key: Box<[u8]>,
 }
 
-/// A key that was looked up: hashed once, expired if it was due.
+/// A key that was looked up once, and expired if it was due.
 #[derive(Debug, Clone, Copy)]
 pub struct Key<'a> {
     /// Its bytes.
@@ -47,14 +47,18 @@ pub struct Key<'a> {
     /// Its database.
     pub db: u8,
     space: usize,
-    hash: u64,
     place: Option<u32>,
 }
 
-impl Key<'_> {
+impl<'a> Key<'a> {
     /// Whether the key exists.
     pub fn exists(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// A change of it.
+    fn change(&self, action: Action<'a>) -> Change<'a> {
+        Change { db: self.db, key: self.name, action }
     }
 }
 
@@ -115,12 +119,12 @@ impl<'t, 's> Txn<'t, 's> {
 
     fn look_up<'a>(&mut self, db: u8, name: &'a [u8], touch: bool) -> Key<'a> {
         let space = self.spaces.index_of(name);
-        let hash = self.spaces.at(space).hash(name);
-        let place = self.spaces.at(space).database(db).find(hash, name);
-        let mut key = Key { name, db, space, hash, place };
-        if let Some(place) = place
-            && self.spaces.at_mut(space).database_mut(db).access(place, self.now, touch)
-        {
+        let keyspace = self.spaces.at_mut(space);
+        let place = keyspace.look_up(db, name);
+        let database = keyspace.database_mut(db);
+        let is_due = place.is_some_and(|place| database.access(place, self.now, touch));
+        let mut key = Key { name, db, space, place };
+        if is_due {
             self.expire_now(&mut key);
         }
         if self.counts_lookups {
@@ -148,9 +152,8 @@ impl<'t, 's> Txn<'t, 's> {
                         break;
                     }
                     let name = self.spaces.at(index).database(db).slot(place).key.clone();
-                    let hash = self.spaces.at(index).hash(&name);
                     let place = Some(place);
-                    self.expire_now(&mut Key { name: &name, db, space: index, hash, place });
+                    self.expire_now(&mut Key { name: &name, db, space: index, place });
                     self.spaces.at_mut(index).expired_keys_active += 1;
                 }
             }
@@ -219,20 +222,24 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     /// Commits a change of the key's stream, which exists.
+    #[inline]
     pub fn effect(&mut self, key: &mut Key<'_>, effect: Effect<'_>) {
-        self.commit(key, Action::Effect(effect), true);
+        let change = key.change(Action::Effect(effect));
+        self.commit(key, &change, true);
     }
 
     /// Commits a change that no reply promises to keep: it is logged with the next one that is
     /// promised, or within a second.
     pub fn note(&mut self, key: &mut Key<'_>, effect: Effect<'_>) {
-        self.commit(key, Action::Effect(effect), false);
+        let change = key.change(Action::Effect(effect));
+        self.commit(key, &change, false);
     }
 
     /// Begins an empty stream at a key that does not exist.
     pub fn create_stream(&mut self, key: &mut Key<'_>) {
         let (idmp_duration_s, idmp_maxsize) = (self.rules.idmp_duration_s, self.rules.idmp_maxsize);
-        self.commit(key, Action::Create { idmp_duration_s, idmp_maxsize }, true);
+        let change = key.change(Action::Create { idmp_duration_s, idmp_maxsize });
+        self.commit(key, &change, true);
         self.set_accessed(key, self.now);
         self.event(NotifyFlags::NEW, "new", key);
     }
@@ -248,33 +255,39 @@ impl<'t, 's> Txn<'t, 's> {
 
     /// Gives a key a string, as a new key: the caller notes the event.
     pub fn put_string(&mut self, key: &mut Key<'_>, value: &[u8], expire_at: Option<UnixMs>) {
-        self.commit(key, Action::SetString { value, expire_at }, true);
+        self.commit_whole(key.change(Action::SetString { value, expire_at }));
+        self.find_again(key);
     }
 
     /// Gives a key a stream, as a new key: the caller notes the event.
     pub fn put(&mut self, key: &mut Key<'_>, image: &Image, expire_at: Option<UnixMs>) {
-        self.commit(key, Action::Put { image, expire_at }, true);
+        self.commit_whole(key.change(Action::Put { image, expire_at }));
+        self.find_again(key);
     }
 
     /// Removes a key that exists.
     pub fn remove(&mut self, key: &mut Key<'_>) {
-        self.commit(key, Action::Remove, true);
+        let change = key.change(Action::Remove);
+        self.commit(key, &change, true);
     }
 
     /// Sets the expiry of a key that exists.
     pub fn set_expiry(&mut self, key: &mut Key<'_>, expire_at: Option<UnixMs>) {
-        self.commit(key, Action::Expire { expire_at }, true);
+        let change = key.change(Action::Expire { expire_at });
+        self.commit(key, &change, true);
     }
 
     /// Moves the value of a key that exists to another key, whatever that held.
     pub fn rename(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
-        self.commit(from, Action::Move { db: to.db, key: to.name }, true);
+        self.commit_whole(from.change(Action::Move { db: to.db, key: to.name }));
+        self.find_again(from);
         self.find_again(to);
     }
 
     /// Copies the value of a key that exists to another key, whatever that held.
     pub fn copy(&mut self, from: &mut Key<'_>, to: &mut Key<'_>) {
-        self.commit(from, Action::Copy { db: to.db, key: to.name }, true);
+        self.commit_whole(from.change(Action::Copy { db: to.db, key: to.name }));
+        self.find_again(from);
         self.find_again(to);
     }
 
@@ -317,7 +330,8 @@ impl<'t, 's> Txn<'t, 's> {
     fn expire_now(&mut self, key: &mut Key<'_>) {
         // No reply waits for it: what a crash brings back is as expired as before, and a reader
         // must not depend on the log.
-        self.commit(key, Action::Remove, false);
+        let change = key.change(Action::Remove);
+        self.commit(key, &change, false);
         self.event(NotifyFlags::EXPIRED, "expired", key);
         // Redis: not one of the changes since the last save.
         self.count_expired(key);
@@ -325,29 +339,18 @@ impl<'t, 's> Txn<'t, 's> {
 
     fn find_again(&mut self, key: &mut Key<'_>) {
         let space: &mut Keyspace = self.spaces.at_mut(key.space);
-        key.place = space.database(key.db).find(key.hash, key.name);
+        key.place = space.find(key.db, key.name);
         if let Some(place) = key.place {
             space.database_mut(key.db).access(place, self.now, false);
         }
     }
 
-    fn commit(&mut self, key: &mut Key<'_>, action: Action<'_>, urgent: bool) {
-        let change = Change { db: key.db, key: key.name, action };
+    /// Commits a change of a key in its place.
+    fn commit(&mut self, key: &mut Key<'_>, change: &Change<'_>, urgent: bool) {
         self.spaces.number_change();
-        self.log.push(&change, urgent);
-        let in_place = matches!(
-            action,
-            Action::Effect(_) | Action::Create { .. } | Action::Remove | Action::Expire { .. }
-        );
-        let applied = if in_place {
-            let space = self.spaces.at_mut(key.space);
-            space.apply_at(key.db, key.name, key.hash, key.place, &action).map(|place| {
-                key.place = place;
-            })
-        } else {
-            self.spaces.apply(&change).map(|()| self.find_again(key))
-        };
-        applied.expect("a decided change applies");
+        self.log.push(change, urgent);
+        let applied = self.spaces.at_mut(key.space).apply_at(change, key.place);
+        key.place = applied.expect("a decided change applies");
     }
 
     fn commit_whole(&mut self, change: Change<'_>) {
