@@ -166,7 +166,7 @@ fn info(row: &Row, out: &mut Out<'_>) {
     simple_set(row.flags.shown(), out);
     let (first, last, step) = match row.keys {
         Keys::Range { first, last, step } => (first, last, step),
-        Keys::None | Keys::Streams { .. } => (0, 0, 0),
+        Keys::None | Keys::Streams { .. } | Keys::Counted { .. } => (0, 0, 0),
     };
     out.count(first);
     out.integer(signed(last));
@@ -195,43 +195,56 @@ fn key_spec(row: &Row, i: usize, out: &mut Out<'_>) {
     }
     out.bulk(b"flags");
     simple_set(flags.split(' '), out);
-    out.bulk(b"begin_search");
-    out.map(2);
-    out.bulk(b"type");
-    let (last, step, limit) = match row.keys {
-        Keys::Streams { from } => {
-            out.bulk(b"keyword");
-            out.bulk(b"spec");
-            out.map(2);
-            out.bulk(b"keyword");
-            out.bulk(b"STREAMS");
-            out.bulk(b"startfrom");
-            out.count(from);
-            (-1, 1, 2)
-        }
-        Keys::None => (0, 1, 0),
+    let index = |at: usize| ("index", vec![("index", Figure::Number(signed_place(at)))]);
+    // What is counted begins at the first key; what is below zero, at the end.
+    let range = |last, step, limit| {
+        let spec = [("lastkey", signed(last)), ("keystep", step), ("limit", limit)];
+        ("range", spec.map(|(name, value)| (name, Figure::Number(value))).to_vec())
+    };
+    let (begin, find) = match row.keys {
+        Keys::None => (("index", Vec::new()), range(0, 1, 0)),
         Keys::Range { first, last, step } => {
-            out.bulk(b"index");
-            out.bulk(b"spec");
-            out.map(1);
-            out.bulk(b"index");
-            out.count(first + i);
-            // Counted from the first key; negative from the end.
-            (last.min(0), step, 0)
+            (index(first + i), range(last.min(0), signed_place(step), 0))
+        }
+        Keys::Counted { at, step } => {
+            let step = signed_place(step);
+            let spec = [("keynumidx", 0), ("firstkey", 1), ("keystep", step)];
+            let spec = spec.map(|(name, value)| (name, Figure::Number(value))).to_vec();
+            (index(at), ("keynum", spec))
+        }
+        Keys::Streams { from } => {
+            let from = Figure::Number(signed_place(from));
+            let spec = vec![("keyword", Figure::Word("STREAMS")), ("startfrom", from)];
+            (("keyword", spec), range(-1, 1, 2))
         }
     };
-    out.bulk(b"find_keys");
-    out.map(2);
-    out.bulk(b"type");
-    out.bulk(b"range");
-    out.bulk(b"spec");
-    out.map(3);
-    out.bulk(b"lastkey");
-    out.integer(signed(last));
-    out.bulk(b"keystep");
-    out.count(step);
-    out.bulk(b"limit");
-    out.integer(limit);
+    for (part, (kind, spec)) in [("begin_search", begin), ("find_keys", find)] {
+        out.bulk(part.as_bytes());
+        out.map(2);
+        out.bulk(b"type");
+        out.bulk(kind.as_bytes());
+        out.bulk(b"spec");
+        out.map(spec.len());
+        for (name, figure) in spec {
+            out.bulk(name.as_bytes());
+            match figure {
+                Figure::Word(word) => out.bulk(word.as_bytes()),
+                Figure::Number(number) => out.integer(number),
+            }
+        }
+    }
+}
+
+/// A value in a key specification.
+#[derive(Debug, Clone, Copy)]
+enum Figure {
+    Word(&'static str),
+    Number(i64),
+}
+
+/// The place of an argument.
+fn signed_place(value: usize) -> i64 {
+    i64::try_from(value).expect("places of arguments are small")
 }
 
 /// A small number of either sign.

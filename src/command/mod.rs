@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod claim;
+pub mod compare;
 pub mod consume;
 pub mod docs;
 pub mod entry;
@@ -138,6 +139,9 @@ fn run_on_any_type(
             typed::<strings::IncrBy<'_>>(request, txn, out)
         }
         Name::Get => typed::<strings::Get<'_>>(request, txn, out),
+        Name::DelEx => typed::<compare::DelEx<'_>>(request, txn, out),
+        Name::Digest => typed::<compare::Digest<'_>>(request, txn, out),
+        Name::MSetEx => typed::<strings::MSetEx<'_>>(request, txn, out),
         Name::GetDel => typed::<strings::GetDel<'_>>(request, txn, out),
         Name::GetEx => typed::<strings::GetEx<'_>>(request, txn, out),
         Name::GetSet | Name::PSetEx | Name::Set | Name::SetEx | Name::SetNx => {

@@ -1,6 +1,7 @@
 //! Strings: what queue code keeps beside its streams, for locks, counters and flags.
 
 use super::args::{Args, Request, integer, is_word, strict_integer};
+use super::compare::Condition;
 use super::expire::{Deadline, invalid_expire_time};
 use super::keys::remove;
 use super::reply::Out;
@@ -9,6 +10,7 @@ use crate::config::NotifyFlags;
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn, Value};
 use crate::stream::UnixMs;
+use std::iter::Take;
 
 /// A time to live as an option gives it. Its number is read where Redis reads it, which is after
 /// the look-up for GETEX.
@@ -54,8 +56,61 @@ impl<'a> Expiry<'a> {
     }
 }
 
-/// `SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds |
-/// PXAT unix-time-milliseconds | KEEPTTL]`
+/// The options that SET and MSETEX have in common, and the conditions of SET.
+#[derive(Debug, Clone, Copy, Default)]
+struct Options<'a> {
+    if_missing: bool,
+    if_exists: bool,
+    keep_ttl: bool,
+    expiry: Option<Expiry<'a>>,
+    condition: Option<Condition<'a>>,
+}
+
+impl<'a> Options<'a> {
+    /// Takes the next option of both commands, if it is one.
+    fn take(&mut self, args: &mut Args<'a>) -> bool {
+        if !self.if_exists && args.take_word("NX") {
+            self.if_missing = true;
+        } else if !self.if_missing && args.take_word("XX") {
+            self.if_exists = true;
+        } else if self.expiry.is_none() && args.take_word("KEEPTTL") {
+            self.keep_ttl = true;
+        } else if !self.keep_ttl
+            && let Some(expiry) = Expiry::take(self.expiry, args)
+        {
+            self.expiry = Some(expiry);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Takes a condition, if it is next.
+    fn take_condition(&mut self, args: &mut Args<'a>) -> bool {
+        if self.if_missing || self.if_exists {
+            return false;
+        }
+        let condition = Condition::take(self.condition, args);
+        self.condition = condition.or(self.condition);
+        condition.is_some()
+    }
+
+    /// Whether they let the key be set.
+    ///
+    /// # Errors
+    /// If a condition is on a key that holds no string, or compares with no digest.
+    fn hold(&self, txn: &Txn<'_, '_>, key: &Key<'_>) -> Result<bool, CommandError> {
+        let wants = self.if_exists || self.condition.is_some_and(|condition| condition.equal);
+        if if key.exists() { self.if_missing } else { wants } {
+            return Ok(false);
+        }
+        let Some(condition) = self.condition else { return Ok(true) };
+        txn.string(key)?.map_or(Ok(true), |string| condition.holds(string))
+    }
+}
+
+/// `SET key value [NX | XX | IFEQ value | IFNE value | IFDEQ digest | IFDNE digest] [GET]
+/// [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]`
 ///
 /// Sets a string, whatever the key held. Answers `OK`, or null if the condition does not hold; with
 /// GET the string before. Events `new`, `overwritten`, `type_changed` if that is so, `set`, and
@@ -68,10 +123,7 @@ pub struct Set<'a> {
     command: &'static str,
     key: &'a [u8],
     value: &'a [u8],
-    if_missing: bool,
-    if_exists: bool,
-    keep_ttl: bool,
-    expiry: Option<Expiry<'a>>,
+    options: Options<'a>,
     answer: Answer,
 }
 
@@ -92,38 +144,36 @@ impl<'a> KeyCommand<'a> for Set<'a> {
             command: "set",
             key: request.arg(1),
             value: request.arg(request.len() - 1),
-            if_missing: false,
-            if_exists: false,
-            keep_ttl: false,
-            expiry: None,
+            options: Options::default(),
             answer: Answer::Ok,
         };
         let name = request.arg(0);
         let ttl = |seconds| Some(Expiry { amount: request.arg(2), seconds, relative: true });
         if is_word(name, "SETEX") {
-            (set.command, set.expiry) = ("setex", ttl(true));
+            (set.command, set.options.expiry) = ("setex", ttl(true));
         } else if is_word(name, "PSETEX") {
-            (set.command, set.expiry) = ("psetex", ttl(false));
+            (set.command, set.options.expiry) = ("psetex", ttl(false));
         } else if is_word(name, "SETNX") {
-            (set.if_missing, set.answer) = (true, Answer::Number);
+            (set.options.if_missing, set.answer) = (true, Answer::Number);
         } else if is_word(name, "GETSET") {
             set.answer = Answer::Before;
         } else {
             set.value = request.arg(2);
-            set.options(request.args(3))?;
+            set.take_options(request.args(3))?;
         }
         Ok(set)
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let expire_at = self.expiry.map(|expiry| expiry.at(self.command, txn.now)).transpose()?;
+        let Options { expiry, keep_ttl, .. } = self.options;
+        let expire_at = expiry.map(|expiry| expiry.at(self.command, txn.now)).transpose()?;
         let mut key = txn.key(self.key);
         if self.answer == Answer::Before {
             bulk_or_null(txn.string(&key)?, out);
         }
-        let holds = if key.exists() { !self.if_missing } else { !self.if_exists };
+        let holds = self.options.hold(txn, &key)?;
         if holds {
-            let kept = if self.keep_ttl { txn.expiry(&key) } else { None };
+            let kept = if keep_ttl { txn.expiry(&key) } else { None };
             set(txn, &mut key, self.value, expire_at.or(kept));
             if expire_at.is_some() {
                 txn.event(NotifyFlags::GENERIC, "expire", &key);
@@ -140,21 +190,11 @@ impl<'a> KeyCommand<'a> for Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    fn options(&mut self, mut args: Args<'a>) -> Result<(), CommandError> {
+    fn take_options(&mut self, mut args: Args<'a>) -> Result<(), CommandError> {
         while args.remaining() > 0 {
-            if !self.if_exists && args.take_word("NX") {
-                self.if_missing = true;
-            } else if !self.if_missing && args.take_word("XX") {
-                self.if_exists = true;
-            } else if args.take_word("GET") {
+            if args.take_word("GET") {
                 self.answer = Answer::Before;
-            } else if self.expiry.is_none() && args.take_word("KEEPTTL") {
-                self.keep_ttl = true;
-            } else if !self.keep_ttl
-                && let Some(expiry) = Expiry::take(self.expiry, &mut args)
-            {
-                self.expiry = Some(expiry);
-            } else {
+            } else if !self.options.take(&mut args) && !self.options.take_condition(&mut args) {
                 return Err(CommandError::Syntax);
             }
         }
@@ -340,6 +380,66 @@ impl<'a> KeyCommand<'a> for MSet<'a> {
     }
 }
 
+/// `MSETEX numkeys key value [key value ...] [NX | XX] [EX seconds | PX milliseconds |
+/// EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]`
+///
+/// Sets several strings with one time to live, if the condition holds for all of their keys.
+/// Answers whether it did. Events as SET; one change for each. Redis 8.10.
+#[derive(Debug, Clone)]
+pub struct MSetEx<'a> {
+    pairs: Take<Args<'a>>,
+    options: Options<'a>,
+}
+
+impl<'a> KeyCommand<'a> for MSetEx<'a> {
+    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
+        let count = integer(request.arg(1)).ok().and_then(|count| i32::try_from(count).ok());
+        let Some(count) = count.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) else {
+            return Err(CommandError::Fixed("ERR invalid numkeys value"));
+        };
+        if request.len() - 2 < 2 * count {
+            return Err(CommandError::Fixed("ERR wrong number of key-value pairs"));
+        }
+        let mut options = Options::default();
+        let mut args = request.args(2 + 2 * count);
+        while args.remaining() > 0 {
+            if !options.take(&mut args) {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(MSetEx { pairs: request.args(2).take(2 * count), options })
+    }
+
+    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
+        let Options { expiry, keep_ttl, .. } = self.options;
+        let expire_at = expiry.map(|expiry| expiry.at("msetex", txn.now)).transpose()?;
+        for name in self.pairs.clone().step_by(2) {
+            let key = txn.key(name);
+            if !self.options.hold(txn, &key)? {
+                out.integer(0);
+                return Ok(Ran::Replied);
+            }
+        }
+        let mut pairs = self.pairs.clone();
+        while let (Some(name), Some(value)) = (pairs.next(), pairs.next()) {
+            let mut key = txn.key(name);
+            let kept = if keep_ttl { txn.expiry(&key) } else { None };
+            let before = txn.value(&key).map(Value::type_name);
+            txn.set_string(&mut key, value, expire_at.or(kept));
+            if let Some(before) = before {
+                txn.event_overwritten(&key, before);
+            }
+            if expire_at.is_some() {
+                txn.event(NotifyFlags::GENERIC, "expire", &key);
+            }
+            txn.event(NotifyFlags::STRING, "set", &key);
+            txn.count_changes(1);
+        }
+        out.integer(1);
+        Ok(Ran::Replied)
+    }
+}
+
 /// `INCR key`, `DECR key`, `INCRBY key increment`, `DECRBY key decrement`
 ///
 /// Adds to the number that the string is, 0 if the key is missing, and answers the sum. The expiry
@@ -483,6 +583,38 @@ mod tests {
         );
         assert_eq!(world.changes(), 9);
         assert_eq!(world.events()[..3], ["new k", "set k", "expire k"]);
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn msetex_sets_all_or_none() {
+        let mut world = world();
+        let numkeys = "-ERR invalid numkeys value";
+        let pairs = "-ERR wrong number of key-value pairs";
+        shows(
+            &mut world,
+            &[
+                ("MSETEX 2 a 1 b 2", "1"),
+                ("MSETEX 2 a 3 c 3 NX", "0"),
+                ("MSETEX 2 a 3 c 3 XX", "0"),
+                ("MSETEX 2 a 3 b 4 EX 10 XX", "1"),
+                ("MSETEX 1 a 5 KEEPTTL", "1"),
+                ("MGET a b c", "[5, 4, nil]"),
+                ("TTL a", "10"),
+                ("MSETEX 1 a 5", "1"),
+                ("TTL a", "-1"),
+                ("MSETEX x a 1", numkeys),
+                ("MSETEX 0 a 1", numkeys),
+                ("MSETEX 2147483648 a 1", numkeys),
+                ("MSETEX 2 a 1", pairs),
+                ("MSETEX 2 a 1 b", pairs),
+                ("MSETEX 1 a 1 GET", SYNTAX),
+                ("MSETEX 1 a 1 IFEQ a", SYNTAX),
+                ("MSETEX 1 a 1 EX 0", "-ERR invalid expire time in 'msetex' command"),
+            ],
+        );
+        assert_eq!(world.changes(), 6);
+        assert_eq!(world.events()[..2], ["new a", "set a"]);
         world.replayed_equals();
     }
 

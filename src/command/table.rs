@@ -22,7 +22,7 @@ mod words;
 pub use name::Name;
 pub use words::{Categories, Flags};
 
-use crate::command::args::{Request, is_word};
+use crate::command::args::{Request, integer, is_word};
 use crate::error::CommandError;
 
 /// Where a command runs.
@@ -47,6 +47,13 @@ pub enum Keys {
         first: usize,
         /// The last key; -1 is the last argument.
         last: isize,
+        /// From one key to the next.
+        step: usize,
+    },
+    /// As many as this argument says, behind it.
+    Counted {
+        /// The argument with the number.
+        at: usize,
         /// From one key to the next.
         step: usize,
     },
@@ -416,6 +423,13 @@ pub fn keys(row: &Row, request: &Request<'_>) -> Result<KeyIndexes, CommandError
             Ok(KeyIndexes { next: first, end, step })
         }
         Keys::Streams { .. } => stream_keys(request),
+        Keys::Counted { at, step } => {
+            let count = integer(request.arg(at)).ok().and_then(|count| usize::try_from(count).ok());
+            let count = count.filter(|count| *count > 0 && count / 2 < request.len());
+            let end = count.map(|count| at + 1 + (count - 1) * step + 1);
+            let end = end.filter(|end| *end <= request.len()).ok_or(INVALID_KEYS)?;
+            Ok(KeyIndexes { next: at + 1, end, step })
+        }
     }
 }
 
@@ -447,5 +461,8 @@ fn stream_keys(request: &Request<'_>) -> Result<KeyIndexes, CommandError> {
         };
         at += 1 + values;
     }
-    Err(CommandError::Fixed("ERR Invalid arguments specified for command"))
+    Err(INVALID_KEYS)
 }
+
+const INVALID_KEYS: CommandError =
+    CommandError::Fixed("ERR Invalid arguments specified for command");

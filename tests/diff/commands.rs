@@ -71,6 +71,18 @@ const OTHERS: &[Pattern] = &[
     (2, 0, "SETEX {str} {far} {value}"),
     (2, 0, "PSETEX {str} {far}000 {value}"),
     (6, 0, "GET {any}"),
+    (3, 804, "SET {any} {small} (IFEQ|IFNE) {small} [ GET ] [ (EX {far}|KEEPTTL) ]"),
+    (2, 804, "SET {any} {small} (IFDEQ|IFDNE) {digest} [ GET ]"),
+    (1, 804, "SET {any} {small} (IFDEQ|IFDNE) {small}"),
+    (1, 804, "SET {any} {small} (IFEQ|XX|NX) (IFNE|NX|{small}) {small}"),
+    (2, 804, "DELEX {any} [ (IFEQ|IFNE|{small}) {small} ]"),
+    (2, 804, "DELEX {any} (IFDEQ|IFDNE) ({digest}|{small})"),
+    (2, 804, "DIGEST {any}"),
+    (
+        2,
+        804,
+        "MSETEX (2|1|3|{edge}) {any} {value} {any} {value} [ (NX|XX) ] [ (EX {far}|KEEPTTL) ]",
+    ),
     (2, 0, "GETDEL {any}"),
     (3, 0, "GETEX {any} [ (EX {far}|PERSIST|EXAT {past}) ]"),
     (2, 0, "GETSET {any} {value}"),
@@ -198,10 +210,14 @@ impl Maker {
         let pattern = pattern.replace('(', " ( ").replace(')', " ) ").replace('|', " | ");
         let parts: Vec<&str> = pattern.split(' ').filter(|part| !part.is_empty()).collect();
         self.expand(&mut parts.iter().copied(), true, &mut words);
+        // Redis takes a memory size that is too large as the largest one, and shows that later.
+        // With GET and a wrong digest Redis answers twice.
         // A wait without end would be one here too, a time to live would end at any moment, a scan
         // in portions is of each server's own.
-        let as_it_is =
-            ["BLOCK", "WAIT", "AUTH", "SCAN", "PX", "EX", "SETEX", "PSETEX", "EXPIRE", "PEXPIRE"];
+        let as_it_is = [
+            "BLOCK", "WAIT", "AUTH", "CONFIG", "IFDEQ", "IFDNE", "SCAN", "PX", "EX", "SETEX",
+            "PSETEX", "EXPIRE", "PEXPIRE",
+        ];
         let may_change =
             !words.iter().any(|word| as_it_is.iter().any(|name| name.as_bytes() == &word[..]));
         if self.rng.chance(1, 12) && may_change {
@@ -292,6 +308,9 @@ impl Maker {
                 false => self.rng.below(12).to_string().into(),
             },
             "{value}" => self.value(),
+            "{small}" => self.one_of(&["0", "1", "a", ""]).into(),
+            // Of "0" and of "a".
+            "{digest}" => self.one_of(&["1982e3a7bb241055", "e6c632b61e964e1f"]).into(),
             "{new}" => {
                 self.last += 1 + self.rng.below(2) as u64;
                 match self.rng.below(8) {

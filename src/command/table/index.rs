@@ -43,7 +43,7 @@ impl Word {
     #[inline]
     const fn home(self) -> usize {
         // Chosen: the odd constant is 2^64 divided by the golden ratio.
-        let mixed = self.first ^ self.last.rotate_left(29) ^ (self.tag as u64).rotate_left(47);
+        let mixed = self.first ^ self.last.rotate_left(31) ^ (self.tag as u64).rotate_left(47);
         let hash = mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let top = hash >> (u64::BITS - SLOTS.trailing_zeros());
         #[expect(clippy::cast_possible_truncation, reason = "only the bits of a slot are left")]

@@ -24,6 +24,21 @@ pub(super) const ROWS: &[Row] = &[
     counter(Name::DecrBy, 3)
         .docs("1.0.0", "O(1)", "Takes an amount from a number.")
         .args("key decrement"),
+    string(Name::DelEx, -2, "write fast")
+        .keys(Keys::ONE, &["RW delete variable_flags"])
+        .docs(
+            "8.4.0",
+            "O(1); O(N) with N bytes of the string for a digest",
+            "Deletes a key if its string is the one that is given, or is not.",
+        )
+        .args(
+            "key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest:integer | IFDNE \
+            ifdne-digest:integer]",
+        ),
+    string(Name::Digest, 2, "readonly fast")
+        .keys(Keys::ONE, &["RO access"])
+        .docs("8.4.0", "O(N) with N bytes of the string", "Returns the digest of a string.")
+        .args("key"),
     string(Name::Get, 2, "readonly fast")
         .keys(Keys::ONE, &["RO access"])
         .docs("1.0.0", "O(1)", "Returns a string.")
@@ -59,6 +74,14 @@ pub(super) const ROWS: &[Row] = &[
         .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
         .docs("1.0.1", "O(N) with N keys", "Sets several strings.")
         .args("key value [key value ...]"),
+    string(Name::MSetEx, -4, "write denyoom movablekeys")
+        .keys(Keys::Counted { at: 1, step: 2 }, &["OW update"])
+        .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
+        .docs("8.4.0", "O(N) with N keys", "Sets several strings with one time to live.")
+        .args(
+            "numkeys:integer key value [key value ...] [NX | XX] [EX seconds | PX milliseconds | \
+            EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        ),
     string(Name::MSetNx, -3, "write denyoom")
         .keys(Keys::Range { first: 1, last: -1, step: 2 }, &["OW insert"])
         .docs("1.0.1", "O(N) with N keys", "Sets several strings if none of the keys exists.")
@@ -73,14 +96,16 @@ pub(super) const ROWS: &[Row] = &[
         .note("RW and ACCESS due to the optional `GET` argument")
         .docs("1.0.0", "O(1)", "Sets a string, whatever the key held.")
         .args(
-            "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
-            PXAT unix-time-milliseconds | KEEPTTL]",
+            "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ \
+            ifdeq-digest:integer | IFDNE ifdne-digest:integer] [GET] [EX seconds | PX \
+            milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         )
         .history(&[
             ("2.6.12", "The options EX, PX, NX, and XX."),
             ("6.0.0", "The option KEEPTTL."),
             ("6.2.0", "The options GET, EXAT, and PXAT."),
             ("7.0.0", "NX and GET together."),
+            ("8.4.0", "The options IFEQ, IFNE, IFDEQ, and IFDNE."),
         ]),
     string(Name::SetEx, 4, "write denyoom")
         .keys(Keys::ONE, &["OW update"])

@@ -152,6 +152,7 @@ fn keys_are_those_the_command_uses() {
         (&["copy", "a", "b", "REPLACE"], &["a", "b"]),
         (&["del", "a", "b", "a"], &["a", "b", "a"]),
         (&["mset", "a", "1", "b", "2"], &["a", "b"]),
+        (&["msetex", "2", "a", "1", "b", "2", "NX"], &["a", "b"]),
         (&["ping"], &[]),
         (&["sunsubscribe"], &[]),
         (&["xread", "streams", "a", "b", "0", "$"], &["a", "b"]),
@@ -160,6 +161,13 @@ fn keys_are_those_the_command_uses() {
         (&["xread", "maxcount", "streams", "maxsize", "2", "streams", "k", "0"], &["k"]),
     ] {
         assert_eq!(key_words(words).as_deref(), Some(expected), "{words:?}");
+    }
+}
+
+#[test]
+fn keys_that_are_counted_wrong_are_none() {
+    for count in ["0", "-1", "x", "3", "9223372036854775807"] {
+        assert_eq!(key_words(&["msetex", count, "a", "1", "b", "2"]), None, "{count}");
     }
 }
 
