@@ -90,6 +90,9 @@ fn run(config: Config) -> Result<(), Error> {
         tracing::info!("The setting '{name}' has no effect here");
     }
     tracing::info!("{}, process {}", config::version(), std::process::id());
+    if config.disable_thp {
+        disable_huge_pages();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -111,6 +114,15 @@ fn end_at_a_panic() {
         tell(panic);
         std::process::abort();
     }));
+}
+
+/// Keeps the kernel from filling two megabytes with zeros at one touch of fresh memory, which the
+/// allocator invites it to do. Threads inherit this.
+fn disable_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::warn!("transparent huge pages stay enabled: {error}");
+    }
 }
 
 /// Sends events of the level that is set to the file that is set, else to standard output.

@@ -148,7 +148,6 @@ pub(crate) static ACCEPTED: &[Setting] = &[
         When::Protected,
         Shape::FileName("dbfilename can't be a path, just a filename"),
     ),
-    row("disable-thp", "yes", When::Start, Shape::YesNo),
     row("dynamic-hz", "yes", When::Live, Shape::YesNo),
     row("enable-module-command", "no", When::Start, Shape::Choice(&["no", "yes", "local"])),
     row("hash-max-listpack-entries", "512", When::Live, Shape::Integer(0, LONG)),

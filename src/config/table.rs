@@ -198,6 +198,8 @@ settings! {
         "Threads that each own a part of the keys; 0 chooses by the machine.";
     maxmemory: u64, "maxmemory" "0" Live Shape::Memory(0, u64::MAX),
         "Memory at which commands that add data are refused; 0 is no limit.";
+    disable_thp: bool, "disable-thp" "yes" Start Shape::YesNo,
+        "Take no transparent huge pages of Linux: the first touch of one stops a thread.";
 
     stream_node_max_bytes: u64, "stream-node-max-bytes" "4kb" Live Shape::Memory(0, BYTES),
         "Size at which a block of a stream is full; 0 is no limit.";

@@ -69,9 +69,6 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 
-/// The niceness of the thread that frees: it takes what time is left.
-const BACKGROUND_NICENESS: i32 = 19;
-
 /// What all threads of a database share.
 pub struct Core {
     config: RwLock<Arc<Config>>,
@@ -375,8 +372,7 @@ impl Core {
                 let (background, garbage) = std::sync::mpsc::channel::<Vec<Garbage>>();
                 // Without the thread it is freed here: sending fails and gives it back.
                 drop(spawn("background", move || {
-                    // Of this thread alone. It may run on a shard's core; nobody waits for it.
-                    _ = rustix::process::setpriority_process(None, BACKGROUND_NICENESS);
+                    process::step_back();
                     garbage.iter().for_each(drop);
                 }));
                 background

@@ -5,6 +5,11 @@ use std::fs;
 /// What `/proc/<pid>/stat` counts time in: hundredths of a second, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// How much nicer than the shards the threads in the background are: they have a thirtieth of a
+/// processor that a shard needs wholly.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 15;
+
 /// Memory of the process, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Memory {
@@ -31,6 +36,16 @@ pub(super) fn resident() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or_default().saturating_mul(rustix::param::page_size() as u64)
+}
+
+/// Lets every other thread go before this one, for which nobody waits: where there is one
+/// processor, a turn would last as long as the scheduler lets this one go on.
+pub(super) fn step_back() {
+    // Only Linux counts niceness by thread.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!("a thread in the background keeps its priority: {error}");
+    }
 }
 
 /// Memory of the machine, in bytes.

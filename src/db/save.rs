@@ -10,7 +10,7 @@
 //! so that no two have one position.
 
 use super::home::{Home, Message, ShardSet};
-use super::{Core, sync_policy};
+use super::{Core, process, sync_policy};
 use crate::config::Config;
 use crate::error::StorageError;
 use crate::keyspace::{Frozen, Keyspace};
@@ -34,10 +34,6 @@ use tokio::sync::mpsc::UnboundedSender;
 const SLICE_KEYS: usize = 1000;
 /// How long after a failure the next attempt waits. Redis: CONFIG_BGSAVE_RETRY_DELAY.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
-/// By how much the thread of a snapshot is nicer than the shards: it has a thirtieth of a
-/// processor that they need wholly.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 15;
 
 /// What the data is kept in.
 pub(super) struct Storage {
@@ -395,15 +391,6 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
     Ok(())
 }
 
-/// Lets every other thread go first, for where there is one processor a turn would wait for as
-/// long as the scheduler lets a snapshot go on. Only Linux counts niceness by thread.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!("the snapshot runs at the priority of the shards: {error}");
-    }
-}
-
 /// The work of a snapshot's thread.
 struct Job {
     directory: Arc<Directory>,
@@ -420,7 +407,7 @@ type Handed = (Vec<Frozen>, bool);
 
 impl Job {
     fn run(mut self) {
-        step_back();
+        process::step_back();
         if self.running.cause != Cause::Resume {
             rotate(&self.aof);
         }
