@@ -16,6 +16,7 @@ pub(crate) fn rows() -> Vec<Row> {
         goal,
         log,
         shards: 1,
+        floor: false,
         measure: Box::new(measure),
     };
     let log_bytes = |name, most, measure: fn(&Server) -> f64| {

@@ -10,10 +10,11 @@
 //! the PATH, or those named) with the same settings, on the last core; the load has the others.
 //! Rows are selected by a part of their name. The ratio is ours to theirs; the CPU time (program +
 //! kernel) is the server's own per request and says what the throughput cannot where the load or
-//! the kernel is the limit.
+//! the kernel is the limit. The floor, in some rows, answers without doing anything.
 #![expect(clippy::print_stdout, reason = "the figures are what this program is for")]
 
 mod durable;
+mod floor;
 mod load;
 mod rows;
 mod server;
@@ -42,6 +43,10 @@ fn main() {
     if arguments.is_empty() {
         return;
     }
+    if let [server::FLOOR, port] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        floor::serve(port.parse().expect("a port is a number")).expect("the floor can serve");
+        return;
+    }
     let options = parse(arguments.into_iter());
     let core = if options.pin { server::reserve_a_core() } else { None };
     for row in rows::all() {
@@ -57,6 +62,11 @@ fn main() {
         let theirs: Vec<Figure> =
             options.peers.iter().map(|peer| measure(&row, peer, &options, core)).collect();
         print_row(&row, &ours, &options.peers, &theirs);
+        if row.floor {
+            let floor = Program::floor();
+            let figure = measure(&row, &floor, &options, core);
+            print_peer(&row, &ours, &floor, &figure);
+        }
     }
 }
 
@@ -130,19 +140,7 @@ fn measure(row: &Row, program: &Program, options: &Options, core: Option<usize>)
 fn print_row(row: &Row, ours: &Figure, peers: &[Program], theirs: &[Figure]) {
     println!("{:<30} {:<8} {}{}", row.name, "ours", text(row.unit, ours.value), details(ours));
     for (peer, figure) in peers.iter().zip(theirs) {
-        let mut line = format!(
-            "{:<30} {:<8} {}{}",
-            "",
-            peer.name,
-            text(row.unit, figure.value),
-            details(figure)
-        );
-        line.push_str(&format!("   ratio {:.2}", ours.value / figure.value));
-        if let (Some(our_cpu), Some(cpu)) = (ours.cpu, figure.cpu) {
-            let ratio = (our_cpu.user + our_cpu.system) / (cpu.user + cpu.system);
-            line.push_str(&format!(", CPU {ratio:.2} (user {:.2})", our_cpu.user / cpu.user));
-        }
-        println!("{line}");
+        print_peer(row, ours, peer, figure);
     }
     let best = theirs.iter().map(|figure| figure.value).reduce(match row.unit {
         Unit::Rate => f64::max,
@@ -161,6 +159,18 @@ fn print_row(row: &Row, ours: &Figure, peers: &[Program], theirs: &[Figure]) {
         (Goal::Times(_) | Goal::PartOf(_), None) | (Goal::Reported, _) => return,
     };
     println!("{:<30} {:<8} {goal}: {}", "", "goal", if met { "met" } else { "missed" });
+}
+
+/// The line of another server.
+fn print_peer(row: &Row, ours: &Figure, peer: &Program, figure: &Figure) {
+    let mut line =
+        format!("{:<30} {:<8} {}{}", "", peer.name, text(row.unit, figure.value), details(figure));
+    line.push_str(&format!("   ratio {:.2}", ours.value / figure.value));
+    if let (Some(our_cpu), Some(cpu)) = (ours.cpu, figure.cpu) {
+        let ratio = (our_cpu.user + our_cpu.system) / (cpu.user + cpu.system);
+        line.push_str(&format!(", CPU {ratio:.2} (user {:.2})", our_cpu.user / cpu.user));
+    }
+    println!("{line}");
 }
 
 /// A figure with its unit, in a fixed width.

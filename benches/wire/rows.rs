@@ -74,6 +74,8 @@ pub(crate) struct Row {
     pub(crate) log: Log,
     /// The number of shards of millstream.
     pub(crate) shards: u32,
+    /// Whether the floor is shown, too.
+    pub(crate) floor: bool,
     /// Takes it.
     pub(crate) measure: Measure,
 }
@@ -86,7 +88,7 @@ pub(crate) fn row(
     measure: impl Fn(&Server, &Settings) -> Figure + 'static,
 ) -> Row {
     let measure = Box::new(move |server: &mut Server, set: &Settings| measure(server, set));
-    Row { name, unit, goal, log: Log::Off, shards: 1, measure }
+    Row { name, unit, goal, log: Log::Off, shards: 1, floor: false, measure }
 }
 
 /// A row whose figure is a rate.
@@ -108,10 +110,11 @@ pub(crate) fn all() -> Vec<Row> {
 
 fn throughput_rows() -> Vec<Row> {
     let logged = |log, row: Row| Row { log, ..row };
+    let floored = |row: Row| Row { floor: true, ..row };
     vec![
-        rate("xadd-p1", 1.1, |server, set| xadd(server, set, 50, 1, 1)),
-        rate("xadd-p16", 2.0, |server, set| xadd(server, set, 50, 16, 1)),
-        rate("xadd-p100", 3.0, |server, set| xadd(server, set, 50, 100, 1)),
+        floored(rate("xadd-p1", 1.1, |server, set| xadd(server, set, 50, 1, 1))),
+        floored(rate("xadd-p16", 2.0, |server, set| xadd(server, set, 50, 16, 1))),
+        floored(rate("xadd-p100", 3.0, |server, set| xadd(server, set, 50, 100, 1))),
         rate("xadd-5-fields-p100", 3.0, |server, set| xadd(server, set, 50, 100, 5)),
         rate("xadd-100k-streams-p16", 2.5, |server, set| xadd_streams(server, set, 16)),
         rate("xadd-100k-streams-p100", 2.5, |server, set| xadd_streams(server, set, 100)),

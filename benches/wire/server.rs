@@ -14,6 +14,9 @@ const START_MAX: Duration = Duration::from_secs(120);
 /// The unit of the times in `/proc/PID/stat`: USER_HZ is 100 on every Linux that Rust runs on.
 const TICK_SECONDS: f64 = 0.01;
 
+/// The name of the floor, and the argument that makes this program be it.
+pub(crate) const FLOOR: &str = "floor";
+
 /// A server that can be started.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -24,6 +27,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// The floor, which is this executable itself.
+    pub(crate) fn floor() -> Self {
+        let path = std::env::current_exe().expect("this program has a path");
+        Program { name: FLOOR.to_owned(), path }
+    }
+
     /// Whether it understands settings that only millstream has.
     fn is_millstream(&self) -> bool {
         self.path.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("millstream"))
@@ -78,7 +87,7 @@ impl Server {
             writeln!(config, "shards {shards}").expect("a string grows");
         }
         std::fs::write(dir.path().join(CONFIG), config).expect("the directory can be written");
-        let child = spawn(program, dir.path(), core);
+        let child = spawn(program, port, dir.path(), core);
         let mut server = Server { child, program: program.clone(), core, port, dir };
         server.wait_until_it_answers();
         server
@@ -90,7 +99,7 @@ impl Server {
         self.child.kill().expect("it is running");
         self.child.wait().expect("a child can be waited for");
         let begin = Instant::now();
-        self.child = spawn(&self.program, self.dir.path(), self.core);
+        self.child = spawn(&self.program, self.port, self.dir.path(), self.core);
         self.wait_until_it_answers();
         begin.elapsed()
     }
@@ -245,7 +254,7 @@ impl Cpu {
 /// The configuration in the data directory.
 const CONFIG: &str = "wire.conf";
 
-fn spawn(program: &Program, dir: &Path, core: Option<usize>) -> Child {
+fn spawn(program: &Program, port: u16, dir: &Path, core: Option<usize>) -> Child {
     let mut command = match core {
         Some(core) => {
             let mut command = Command::new("taskset");
@@ -254,8 +263,12 @@ fn spawn(program: &Program, dir: &Path, core: Option<usize>) -> Child {
         }
         None => Command::new(&program.path),
     };
+    if program.name == FLOOR {
+        command.args([FLOOR, &port.to_string()]);
+    } else {
+        command.arg(dir.join(CONFIG));
+    }
     command
-        .arg(dir.join(CONFIG))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
