@@ -23,7 +23,7 @@ fn a_wait_ends_once_whoever_comes_first() {
     const ROUNDS: usize = 300;
     assert_ne!(shard_of(b"s", 2), shard_of(b"t", 2));
     for _ in 0..ROUNDS {
-        let mut shards = new_shards(2, 0, false);
+        let mut shards = new_shards(2, (0, false), false);
         let [first, second] = &mut shards[..] else { panic!("there are two shards") };
         let mut hand = [&mut *first, &mut *second];
         for key in ["s", "t"] {

@@ -118,13 +118,13 @@ impl Ledger {
     pub(crate) fn crash(
         &mut self,
         (seed, kill): (u64, bool),
-        (count, block_entries): (u16, usize),
+        (count, rules): (u16, (usize, bool)),
         now: u64,
     ) -> Result<(Vec<Shard>, Model), String> {
         let (durable, end) = (self.aof.durable(), self.aof.end());
         let promised = if kill && !self.is_broken() { end } else { durable };
         self.disk = if kill { self.disk.kill() } else { self.disk.crash(seed) };
-        let mut shards = new_shards(count, block_entries, true);
+        let mut shards = new_shards(count, rules, true);
         let (aof, found) = open(&self.disk, self.setup.policy, &mut shards)
             .map_err(|error| format!("the log does not open: {error}"))?;
         self.aof = aof;

@@ -35,6 +35,8 @@ struct Plan {
     crashes: bool,
     /// Whether also what no reply promises to keep must be kept.
     everything: bool,
+    /// Whether the profile is Valkey's.
+    valkey: bool,
     steps: usize,
 }
 
@@ -48,6 +50,7 @@ fn setup_of(rng: &mut Rng, plan: Plan) -> Setup {
             policy: [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No][rng.below(3)],
             everything: plan.everything,
         }),
+        valkey: plan.valkey,
     }
 }
 
@@ -215,6 +218,7 @@ const PLAIN: Plan = Plan {
     jumps: false,
     crashes: false,
     everything: true,
+    valkey: false,
     steps: 400,
 };
 
@@ -227,6 +231,11 @@ fn one_shard_answers_as_the_model() {
 #[test]
 fn malformed_commands_are_refused_as_by_the_model() {
     run_seeds("malformed", Plan { malformed: 2, ..PLAIN }, 40);
+}
+
+#[test]
+fn the_profile_of_valkey_is_the_models() {
+    run_seeds("valkey", Plan { malformed: 20, valkey: true, blocks: true, ..PLAIN }, 40);
 }
 
 #[test]
@@ -275,7 +284,13 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn a_look_at_several_shards_leaves_nothing_behind_in_the_first() {
     let log = LogSetup { seed: 1, policy: SyncPolicy::Always, everything: false };
-    let setup = Setup { shards: 4, protocol: Protocol::Resp2, block_entries: 0, log: Some(log) };
+    let setup = Setup {
+        shards: 4,
+        protocol: Protocol::Resp2,
+        block_entries: 0,
+        log: Some(log),
+        valkey: false,
+    };
     let run = |now, line: &str| {
         let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         Step::Run { now, batch: vec![words] }
@@ -309,7 +324,8 @@ fn keys_of_several_shards_are_served_in_the_order_of_their_signals() {
         Step::Run { now: 5, batch: vec![words("XADD t 1-1 f v"), words("XADD s 1-1 f v")] },
     ];
     for shards in [1, 4] {
-        let setup = Setup { shards, protocol: Protocol::Resp2, block_entries: 0, log: None };
+        let setup =
+            Setup { shards, protocol: Protocol::Resp2, block_entries: 0, log: None, valkey: false };
         assert_eq!(play(&setup, &steps), None);
     }
 }

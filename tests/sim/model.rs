@@ -17,7 +17,7 @@ pub(crate) use dump::{dump_image, dump_string};
 pub(crate) use stream::{Group, Stream};
 
 use crate::reply::Reply;
-use crate::workload::Hand;
+use crate::workload::{DATABASES, Hand, split_db};
 use std::collections::{BTreeMap, BTreeSet};
 use waiters::Waiter;
 
@@ -53,18 +53,25 @@ pub(crate) struct Model {
     pub(crate) now: u64,
     /// Entries of a block.
     pub(crate) block_entries: u64,
-    pub(crate) keys: BTreeMap<Bytes, Held>,
+    /// The database that commands are for now.
+    db: u8,
+    /// Its keys.
+    keys: BTreeMap<Bytes, Held>,
+    /// Those of the others.
+    others: BTreeMap<u8, BTreeMap<Bytes, Held>>,
     /// The shards whose keys a blocked call may see now; `None` is all.
     pub(crate) in_hand: Option<Hand>,
     /// Whether RESP3 is spoken, which MAXSIZE can tell.
     pub(crate) resp3: bool,
+    /// Whether the answers are Valkey's where it contradicts Redis.
+    pub(crate) valkey: bool,
     waiters: Vec<Waiter>,
-    retries: BTreeSet<(u64, Bytes)>,
-    signals: Vec<Bytes>,
+    retries: BTreeSet<(u64, u8, Bytes)>,
+    signals: Vec<(u8, Bytes)>,
 }
 
 /// Number of arguments, the name included; below zero: at least.
-const ARITIES: [(&str, i32); 38] = [
+const ARITIES: [(&str, i32); 42] = [
     ("xack", -4),
     ("xackdel", -6),
     ("xadd", -5),
@@ -103,15 +110,36 @@ const ARITIES: [(&str, i32); 38] = [
     ("get", 2),
     ("incr", 2),
     ("flushall", -1),
+    ("flushdb", -1),
+    ("move", 3),
+    ("swapdb", 3),
+    ("restore-dump-of", 3),
 ];
 
 impl Model {
-    pub(crate) fn new(block_entries: u64, resp3: bool) -> Self {
-        Model { block_entries, resp3, ..Model::default() }
+    pub(crate) fn new(block_entries: u64, resp3: bool, valkey: bool) -> Self {
+        Model { block_entries, resp3, valkey, ..Model::default() }
     }
 
-    /// Runs a command; the refusal is part of the reply.
+    /// Goes to a database.
+    fn select(&mut self, db: u8) {
+        if db != self.db {
+            let keys = self.others.remove(&db).unwrap_or_default();
+            let before = std::mem::replace(&mut self.keys, keys);
+            self.others.insert(std::mem::replace(&mut self.db, db), before);
+        }
+    }
+
+    /// The keys of a database.
+    pub(crate) fn keys_of(&self, db: u8) -> Option<&BTreeMap<Bytes, Held>> {
+        if db == self.db { Some(&self.keys) } else { self.others.get(&db) }
+    }
+
+    /// Runs a command in the database that its first word may name; the refusal is part of the
+    /// reply.
     pub(crate) fn run(&mut self, words: &[Bytes]) -> Reply {
+        let (db, words) = split_db(words);
+        self.select(db);
         self.answer(words).unwrap_or_else(Reply::Error)
     }
 
@@ -169,14 +197,14 @@ impl Model {
 
     /// Removes the keys among these whose time is over.
     pub(crate) fn expire_due(&mut self, mine: impl Fn(&[u8]) -> bool) {
-        let mut due: Vec<(u64, Bytes)> = self
-            .keys
-            .iter()
-            .filter(|(key, _)| mine(key))
-            .filter_map(|(key, held)| Some((held.expire_at?, key.clone())))
-            .collect();
-        due.sort();
-        due.iter().for_each(|(_, key)| self.expire(key));
+        for db in 0..DATABASES {
+            self.select(db);
+            let held = self.keys.iter().filter(|(key, _)| mine(key));
+            let due = held.filter_map(|(key, held)| Some((held.expire_at?, key.clone())));
+            let mut due: Vec<(u64, Bytes)> = due.collect();
+            due.sort();
+            due.iter().for_each(|(_, key)| self.expire(key));
+        }
     }
 
     /// The stream of a key.
@@ -204,7 +232,7 @@ impl Model {
     }
 
     fn signal(&mut self, key: &[u8]) {
-        self.signals.push(key.to_vec());
+        self.signals.push((self.db, key.to_vec()));
     }
 }
 

@@ -4,10 +4,14 @@
 use crate::model::{Bytes, Held, Id, Model, Value};
 use millstream::keyspace::{SLOTS, slot_of};
 use millstream::testing::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys: of each four shards at least one.
 pub(crate) const KEYS: [&str; 6] = ["s", "t", "u", "v", "w", "x"];
+/// How many databases are used.
+pub(crate) const DATABASES: u8 = 3;
+/// Stands for DUMP of one key, and RESTORE of what it gave as another.
+pub(crate) const RESTORE_DUMP_OF: &[u8] = b"RESTORE-DUMP-OF";
 const GROUPS: [&str; 3] = ["g", "h", ""];
 const CONSUMERS: [&str; 4] = ["c", "d", "e", ""];
 const EDGES: [&str; 12] = [
@@ -24,6 +28,22 @@ const EDGES: [&str; 12] = [
     "",
     "01",
 ];
+
+/// A command for a database: the first word names it if it is not 0.
+pub(crate) fn in_db(db: u8, mut words: Vec<Bytes>) -> Vec<Bytes> {
+    if db > 0 {
+        words.insert(0, format!("@{db}").into());
+    }
+    words
+}
+
+/// The database that a command is for, and the command.
+pub(crate) fn split_db(words: &[Bytes]) -> (u8, &[Bytes]) {
+    match words[0].as_slice() {
+        [b'@', db] => (*db - b'0', &words[1..]),
+        _ => (0, words),
+    }
+}
 
 /// Which of `shards` a key belongs to.
 pub(crate) fn shard_of(key: &[u8], shards: u16) -> usize {
@@ -63,7 +83,8 @@ pub(crate) struct Workload {
 struct Words<'a> {
     words: Vec<Bytes>,
     load: &'a mut Workload,
-    model: &'a Model,
+    keys: &'a BTreeMap<Bytes, Held>,
+    now: u64,
     key: &'static str,
 }
 
@@ -72,7 +93,10 @@ impl Workload {
     pub(crate) fn command(&mut self, model: &Model) -> Vec<Bytes> {
         let key = KEYS[self.rng.below(KEYS.len())];
         let pick = self.rng.below(100);
-        let mut words = Words { words: Vec::new(), load: self, model, key };
+        let db = if self.rng.chance(3, 4) { 0 } else { u8::try_from(self.rng.below(3)).unwrap() };
+        let none = BTreeMap::new();
+        let keys = model.keys_of(db).unwrap_or(&none);
+        let mut words = Words { words: Vec::new(), load: self, keys, now: model.now, key };
         match pick {
             0..=24 => words.xadd(),
             25..=41 => words.xreadgroup(),
@@ -92,6 +116,11 @@ impl Workload {
         }
         let mut words = words.words;
         let at = self.rng.below(words.len().max(2) - 1) + 1;
+        // The model knows no refusals of these.
+        let whole = [&b"MOVE"[..], b"SWAPDB", b"DB", b"FLUSHDB", RESTORE_DUMP_OF];
+        if words.iter().any(|word| whole.contains(&word.as_slice())) {
+            return in_db(db, words);
+        }
         if self.malformed > 0 && self.rng.chance(1, self.malformed) && at < words.len() {
             match self.rng.below(3) {
                 0 => drop(words.remove(at)),
@@ -99,7 +128,7 @@ impl Workload {
                 _ => words[at] = EDGES[self.rng.below(EDGES.len())].into(),
             }
         }
-        words
+        in_db(db, words)
     }
 }
 
@@ -138,8 +167,7 @@ impl Words<'_> {
     /// A group: mostly one that the stream has.
     fn group(&mut self) -> &mut Self {
         let mut group: Bytes = self.one_of(&GROUPS).into();
-        if let Some(Value::Stream(stream)) =
-            self.model.keys.get(self.key.as_bytes()).map(|h| &h.value)
+        if let Some(Value::Stream(stream)) = self.keys.get(self.key.as_bytes()).map(|h| &h.value)
             && !stream.groups.is_empty()
             && self.load.rng.chance(5, 6)
         {
@@ -162,9 +190,7 @@ impl Words<'_> {
     /// An ID: mostly one that the stream has, or that is pending, or near them.
     fn some_id(&mut self) -> Id {
         let mut known: Vec<Id> = Vec::new();
-        if let Some(Value::Stream(stream)) =
-            self.model.keys.get(self.key.as_bytes()).map(|h| &h.value)
-        {
+        if let Some(Value::Stream(stream)) = self.keys.get(self.key.as_bytes()).map(|h| &h.value) {
             known.extend(stream.entries.keys());
             stream.groups.values().for_each(|group| known.extend(group.pel.keys()));
             known.extend([stream.last, stream.max_deleted]);
@@ -173,14 +199,14 @@ impl Words<'_> {
             return (u64::MAX, u64::MAX - self.below(3) as u64);
         }
         let id = match known.len() {
-            0 => (self.model.now, 0),
+            0 => (self.now, 0),
             n => known[self.below(n)],
         };
         match self.below(8) {
             0 => (id.0.saturating_sub(1), id.1),
             1 => (id.0.saturating_add(1), id.1),
             2 => (id.0, id.1.saturating_add(1)),
-            3 => (self.model.now.saturating_sub(self.below(4) as u64), self.below(3) as u64),
+            3 => (self.now.saturating_sub(self.below(4) as u64), self.below(3) as u64),
             _ => id,
         }
     }
@@ -343,7 +369,7 @@ impl Words<'_> {
 
     /// A key: mostly one whose stream has the group.
     fn key_with(&mut self, group: &[u8]) -> &mut Self {
-        let with = KEYS.iter().filter(|key| match self.model.keys.get(key.as_bytes()) {
+        let with = KEYS.iter().filter(|key| match self.keys.get(key.as_bytes()) {
             Some(Held { value: Value::Stream(stream), .. }) => stream.groups.contains_key(group),
             _ => false,
         });
@@ -530,7 +556,22 @@ impl Words<'_> {
     }
 
     fn any_type(&mut self) {
-        match self.below(16) {
+        match self.below(20) {
+            16 => {
+                self.add("MOVE").key().number(2);
+            }
+            17 => {
+                self.add("COPY").key().other_key().add("DB").number(2).maybe(1, 2, "REPLACE");
+            }
+            18 => {
+                self.add("RESTORE-DUMP-OF").key().other_key();
+            }
+            19 if self.chance(1, 4) => {
+                self.add("SWAPDB").number(2).number(2);
+            }
+            19 => {
+                self.add("RESTORE-DUMP-OF").key().key();
+            }
             0 => {
                 self.add("DEL").key().other_key();
             }
@@ -568,7 +609,8 @@ impl Words<'_> {
                 self.add("INCR").key();
             }
             _ if self.chance(1, 8) => {
-                self.add("FLUSHALL");
+                let flush = self.one_of(&["FLUSHALL", "FLUSHDB"]);
+                self.add(flush);
             }
             _ => {
                 self.add("PTTL").key();

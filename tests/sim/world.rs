@@ -3,7 +3,7 @@
 use crate::ledger::{Ledger, LogSetup, Op};
 use crate::model::{Bytes, Model};
 use crate::reply::{Reply, Wait, is_as_expected, show};
-use crate::workload::{Hand, shard_of, slots};
+use crate::workload::{DATABASES, Hand, RESTORE_DUMP_OF, in_db, shard_of, slots, split_db};
 use millstream::command::{Out, OwnedRequest, Protocol, Ran, table};
 use millstream::config::NotifyFlags;
 use millstream::keyspace::{Rules, Value};
@@ -28,6 +28,15 @@ pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
     pub(crate) block_entries: usize,
     pub(crate) log: Option<LogSetup>,
+    /// Whether the profile is Valkey's.
+    pub(crate) valkey: bool,
+}
+
+impl Setup {
+    /// What the shards go by.
+    fn rules(&self) -> (usize, bool) {
+        (self.block_entries, self.valkey)
+    }
 }
 
 /// One thing that happens, fully decided, so that it can be played again.
@@ -87,21 +96,25 @@ pub(crate) struct Figures {
 }
 
 /// The settings all shards go by.
-pub(crate) fn rules(block_entries: usize) -> Arc<Rules> {
+pub(crate) fn rules(block_entries: usize, valkey: bool) -> Arc<Rules> {
     Arc::new(Rules {
         blocks: BlockLimits { bytes: 0, entries: block_entries },
         databases: 16,
         idmp_duration_s: 100,
         idmp_maxsize: 100,
         notify: NotifyFlags::parse(b"AKE").unwrap(),
-        valkey: false,
+        valkey,
     })
 }
 
 /// Empty shards; they keep logs if `logged`.
-pub(crate) fn new_shards(count: u16, block_entries: usize, logged: bool) -> Vec<Shard> {
+pub(crate) fn new_shards(
+    count: u16,
+    (block_entries, valkey): (usize, bool),
+    logged: bool,
+) -> Vec<Shard> {
     let hasher = RandomState::new();
-    let rules = rules(block_entries);
+    let rules = rules(block_entries, valkey);
     (0..count).map(|n| Shard::new(slots(n, count), hasher.clone(), rules.clone(), logged)).collect()
 }
 
@@ -109,11 +122,11 @@ impl World {
     pub(crate) fn new(setup: &Setup) -> World {
         let block_entries = setup.block_entries as u64;
         let resp3 = setup.protocol == Protocol::Resp3;
-        let model = Model::new(block_entries, resp3);
+        let model = Model::new(block_entries, resp3, setup.valkey);
         let shards = usize::from(setup.shards);
         World {
             setup: setup.clone(),
-            shards: new_shards(setup.shards, setup.block_entries, setup.log.is_some()),
+            shards: new_shards(setup.shards, setup.rules(), setup.log.is_some()),
             ledger: setup.log.map(|log| Ledger::new(log, shards, model.clone())),
             model,
             blocked: BTreeMap::new(),
@@ -180,7 +193,7 @@ impl World {
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
         let now = self.model.now;
         self.shards.clear();
-        let left = ledger.crash((seed, kill), (count, self.setup.block_entries), now)?;
+        let left = ledger.crash((seed, kill), (count, self.setup.rules()), now)?;
         (self.shards, self.model) = left;
         self.setup.shards = count;
         self.blocked.clear();
@@ -237,10 +250,15 @@ impl World {
         let count = self.setup.shards;
         let mut all = BTreeSet::new();
         for words in batch {
+            let (_, words) = split_db(words);
+            if words[0] == RESTORE_DUMP_OF {
+                all.extend(words[1..].iter().map(|key| shard_of(key, count)));
+                continue;
+            }
             let request = OwnedRequest::new(words.iter().map(Vec::as_slice));
             let request = request.request();
             let Ok(row) = table::lookup(&request) else { continue };
-            if row.full_name() == "flushall" {
+            if ["flushall", "flushdb", "swapdb"].contains(&row.full_name()) {
                 all.extend(0..usize::from(count));
             }
             let Ok(indexes) = table::keys(row, &request) else { continue };
@@ -316,8 +334,9 @@ impl World {
             let (client, (cell, woken)) = (self.next_client, WaitCell::new());
             let deadline = (model.timeout_ms > 0).then(|| now.0 + model.timeout_ms);
             self.next_client += 1;
-            turn.block(product, Blocker { client, cell: cell.clone(), db: 0, protocol });
-            self.model.block(client, *model);
+            let (db, _) = split_db(&batch[0]);
+            turn.block(product, Blocker { client, cell: cell.clone(), db, protocol });
+            self.model.block(client, db, *model);
             self.blocked.insert(client, Blocked { cell, woken, deadline });
             self.figures.waits += 1;
         }
@@ -450,17 +469,17 @@ pub(crate) fn difference(expected: &str, got: &str) -> Result<(), String> {
 /// The state of shards as the model dumps its own.
 pub(crate) fn dump(shards: &[Shard], now: u64, with_lazy: bool) -> String {
     let mut keys = BTreeMap::new();
-    for shard in shards {
-        for (_, slot) in shard.keyspace().database(0).slots_from(0) {
+    for (shard, db) in shards.iter().flat_map(|shard| (0..DATABASES).map(move |db| (shard, db))) {
+        for (_, slot) in shard.keyspace().database(db).slots_from(0) {
             if slot.expire_at().is_none_or(|at| at.0 > now) {
-                keys.insert(slot.key.clone(), slot);
+                keys.insert((db, slot.key.clone()), slot);
             }
         }
     }
     let mut out = String::new();
-    for (key, slot) in keys {
+    for ((db, key), slot) in keys {
         let key = String::from_utf8_lossy(&key).escape_debug().to_string();
-        writeln!(out, "{key} expires {:?}", slot.expire_at().map(|at| at.0)).unwrap();
+        writeln!(out, "{db} {key} expires {:?}", slot.expire_at().map(|at| at.0)).unwrap();
         match &slot.value {
             Value::String(string) => crate::model::dump_string(&mut out, string),
             Value::Stream(stream) => {
@@ -483,10 +502,15 @@ pub(crate) fn run_on(
     protocol: Protocol,
     got: &mut Vec<u8>,
 ) -> Option<millstream::command::Wait> {
+    let (db, words) = split_db(words);
+    if words[0] == RESTORE_DUMP_OF {
+        restore(turn, db, words, protocol, got);
+        return None;
+    }
     let request = OwnedRequest::new(words.iter().map(Vec::as_slice));
     let request = request.request();
     let mut out = Out::new(got, protocol);
-    let ran = table::lookup(&request).and_then(|row| turn.run(row, &request, 0, &mut out));
+    let ran = table::lookup(&request).and_then(|row| turn.run(row, &request, db, &mut out));
     match ran {
         Ok(Ran::Replied) => None,
         Ok(Ran::WouldBlock(wait)) => Some(*wait),
@@ -495,6 +519,28 @@ pub(crate) fn run_on(
             None
         }
     }
+}
+
+/// DUMP, and RESTORE with REPLACE under another name.
+fn restore(
+    turn: &mut Turn<'_, '_>,
+    db: u8,
+    words: &[Bytes],
+    protocol: Protocol,
+    got: &mut Vec<u8>,
+) {
+    let mut dumped = Vec::new();
+    let dump = in_db(db, vec![b"DUMP".to_vec(), words[1].clone()]);
+    run_on(turn, &dump, protocol, &mut dumped);
+    if !dumped.starts_with(b"$") || dumped.starts_with(b"$-1") {
+        got.extend(dumped);
+        return;
+    }
+    let head = dumped.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let payload = dumped[head..dumped.len() - 2].to_vec();
+    let mut restore = vec![b"RESTORE".to_vec(), words[2].clone(), b"0".to_vec(), payload];
+    restore.push(b"REPLACE".to_vec());
+    run_on(turn, &in_db(db, restore), protocol, got);
 }
 
 fn compare_waits(model: &Wait, product: &millstream::command::Wait) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use super::stream::{Group, Stream};
 use super::{Id, Model, Value};
+use crate::workload::DATABASES;
 use millstream::stream::Image;
 use millstream::stream::image::GroupImage;
 use std::fmt::Write;
@@ -19,11 +20,13 @@ impl Model {
     /// what no reply promises to keep.
     pub(crate) fn dump(&self, with_lazy: bool) -> String {
         let mut out = String::new();
-        for (key, held) in &self.keys {
+        let in_databases = (0..DATABASES)
+            .flat_map(|db| self.keys_of(db).into_iter().flatten().map(move |k| (db, k)));
+        for (db, (key, held)) in in_databases {
             if held.expire_at.is_some_and(|at| at <= self.now) {
                 continue;
             }
-            writeln!(out, "{} expires {:?}", hex(key), held.expire_at).unwrap();
+            writeln!(out, "{db} {} expires {:?}", hex(key), held.expire_at).unwrap();
             match &held.value {
                 Value::String(string) => dump_string(&mut out, string),
                 Value::Stream(stream) => dump_stream(&mut out, stream, with_lazy),

@@ -14,17 +14,18 @@ fn number(value: u64) -> Reply {
 }
 
 /// Where the group is in the stream.
-fn position(stream: &Stream, group: &Group) -> [(&'static str, Reply); 3] {
+fn position(stream: &Stream, group: &Group, valkey: bool) -> [(&'static str, Reply); 3] {
     let or_null = |value: Option<i128>| value.map_or(Reply::Null, Reply::Int);
     [
         ("last-delivered-id", id(group.last)),
         ("entries-read", or_null(group.read.map(i128::from))),
-        ("lag", or_null(stream.lag(group))),
+        ("lag", or_null(stream.lag(group, valkey))),
     ]
 }
 
 impl Model {
     pub(super) fn xinfo_stream(&mut self, words: &[Bytes]) -> Answer {
+        let valkey = self.valkey;
         let stream = self.stream(&words[2])?.ok_or(NO_KEY)?;
         let iids: usize = stream.producers.values().map(Vec::len).sum();
         let mut pairs = vec![
@@ -35,6 +36,8 @@ impl Model {
             ("max-deleted-entry-id", id(stream.max_deleted)),
             ("entries-added", number(stream.added)),
             ("recorded-first-entry-id", id(stream.first())),
+        ];
+        let of_producers = [
             ("idmp-duration", number(stream.idmp_duration)),
             ("idmp-maxsize", number(stream.idmp_maxsize)),
             ("pids-tracked", Reply::count(stream.producers.len())),
@@ -42,6 +45,7 @@ impl Model {
             ("iids-added", number(stream.iids_added)),
             ("iids-duplicates", number(stream.iids_duplicates)),
         ];
+        pairs.extend(of_producers.into_iter().filter(|_| !valkey));
         let Some(count) = full_count(words)? else {
             let edge = |id: Option<&Id>| id.map_or(Reply::Null, |id| stream.entry(*id));
             pairs.push(("groups", Reply::count(stream.groups.len())));
@@ -51,13 +55,16 @@ impl Model {
         };
         let entries = stream.entries.keys().take(count).map(|id| stream.entry(*id)).collect();
         let groups = stream.groups.iter();
-        let groups = groups.map(|(name, group)| full_group(name, group, stream, count)).collect();
+        let full =
+            |(name, group): (&Bytes, &Group)| full_group(name, group, stream, (count, valkey));
+        let groups = groups.map(full).collect();
         pairs.push(("entries", Reply::Array(entries)));
         pairs.push(("groups", Reply::Array(groups)));
         Ok(Reply::Map(pairs))
     }
 
     pub(super) fn xinfo_groups(&mut self, words: &[Bytes]) -> Answer {
+        let valkey = self.valkey;
         let stream = self.stream(&words[2])?.ok_or(NO_KEY)?;
         let groups = stream.groups.iter().map(|(name, group)| {
             let mut pairs = vec![
@@ -65,7 +72,7 @@ impl Model {
                 ("consumers", Reply::count(group.consumers.len())),
                 ("pending", Reply::count(group.pel.len())),
             ];
-            pairs.extend(position(stream, group));
+            pairs.extend(position(stream, group, valkey));
             Reply::Map(pairs)
         });
         Ok(Reply::Array(groups.collect()))
@@ -115,9 +122,14 @@ fn full_count(words: &[Bytes]) -> Result<Option<usize>, String> {
     }
 }
 
-fn full_group(name: &[u8], group: &Group, stream: &Stream, count: usize) -> Reply {
+fn full_group(
+    name: &[u8],
+    group: &Group,
+    stream: &Stream,
+    (count, valkey): (usize, bool),
+) -> Reply {
     let mut pairs = vec![("name", Reply::bulk(name))];
-    pairs.extend(position(stream, group));
+    pairs.extend(position(stream, group, valkey));
     let unowned = group.pel.values().filter(|pending| pending.owner.is_none()).count();
     let pending = group.pel.iter().take(count).map(|(at, pending)| {
         Reply::Array(vec![
@@ -130,7 +142,9 @@ fn full_group(name: &[u8], group: &Group, stream: &Stream, count: usize) -> Repl
     let consumers = group.consumers.iter();
     let consumers = consumers.map(|(name, consumer)| full_consumer(name, consumer, group, count));
     pairs.push(("pel-count", Reply::count(group.pel.len())));
-    pairs.push(("nacked-count", Reply::count(unowned)));
+    if !valkey {
+        pairs.push(("nacked-count", Reply::count(unowned)));
+    }
     pairs.push(("pending", Reply::Array(pending.collect())));
     pairs.push(("consumers", Reply::Array(consumers.collect())));
     Reply::Map(pairs)

@@ -3,11 +3,21 @@
 use super::words::{NOT_AN_INTEGER, integer, integer_or, is_word, lossy};
 use super::{Answer, Bytes, Held, Model, NO_KEY, SYNTAX, Stream, Value, WRONG_TYPE};
 use crate::reply::Reply;
-use crate::workload::Hand;
+use crate::workload::{DATABASES, Hand};
+use std::collections::BTreeSet;
+
+const SAME: &str = "ERR source and destination objects are the same";
+/// Commands that look their first key up themselves, or have none.
+const NO_FIRST: [&str; 5] = ["rename", "copy", "move", "swapdb", "restore-dump-of"];
+
+/// The number of a database, which is one that exists.
+fn number_of_db(word: &[u8]) -> u8 {
+    u8::try_from(integer(word).unwrap()).unwrap()
+}
 
 impl Model {
     pub(super) fn answer_any_type(&mut self, name: &str, words: &[Bytes]) -> Answer {
-        for key in words[1..].iter().take(if name == "rename" || name == "copy" { 0 } else { 1 }) {
+        for key in words[1..].iter().take(usize::from(!NO_FIRST.contains(&name))) {
             if name != "pexpire" && name != "set" {
                 self.expire(key);
             }
@@ -46,10 +56,22 @@ impl Model {
             },
             "incr" => self.incr(&words[1]),
             "flushall" if words.len() == 1 => {
-                let keys: Vec<Bytes> = self.keys.keys().cloned().collect();
-                keys.iter().for_each(|key| drop(self.remove(key)));
+                for db in 0..DATABASES {
+                    self.select(db);
+                    self.flush();
+                }
                 Ok(Reply::Simple("OK"))
             }
+            "flushdb" if words.len() == 1 => {
+                self.flush();
+                Ok(Reply::Simple("OK"))
+            }
+            "move" => self.move_to(&words[1], number_of_db(&words[2])),
+            "swapdb" => {
+                self.swap(number_of_db(&words[1]), number_of_db(&words[2]));
+                Ok(Reply::Simple("OK"))
+            }
+            "restore-dump-of" => Ok(self.restore(words)),
             _ => Err(SYNTAX.into()),
         }
     }
@@ -78,23 +100,86 @@ impl Model {
     }
 
     fn copy(&mut self, words: &[Bytes]) -> Answer {
-        let replace = match &words[3..] {
+        let (db, options) = match &words[3..] {
+            [word, db, rest @ ..] if is_word(word, "DB") => (number_of_db(db), rest),
+            rest => (self.db, rest),
+        };
+        let replace = match options {
             [] => false,
             all if all.iter().all(|word| is_word(word, "REPLACE")) => true,
             _ => return Err(SYNTAX.into()),
         };
-        if words[1] == words[2] {
-            return Err("ERR source and destination objects are the same".into());
+        if words[1] == words[2] && db == self.db {
+            return Err(SAME.into());
         }
         self.expire(&words[1]);
+        let held = self.keys.get(&words[1]).cloned();
+        self.select(db);
         self.expire(&words[2]);
-        let Some(held) = self.keys.get(&words[1]).cloned() else { return Ok(Reply::Int(0)) };
+        let Some(held) = held else { return Ok(Reply::Int(0)) };
         if self.keys.contains_key(&words[2]) && !replace {
             return Ok(Reply::Int(0));
         }
         self.keys.insert(words[2].clone(), held);
         self.signal(&words[2]);
         Ok(Reply::Int(1))
+    }
+
+    fn move_to(&mut self, key: &Bytes, db: u8) -> Answer {
+        let here = self.db;
+        if db == here {
+            return Err(SAME.into());
+        }
+        self.expire(key);
+        let exists = self.keys.contains_key(key);
+        self.select(db);
+        self.expire(key);
+        if !exists || self.keys.contains_key(key) {
+            return Ok(Reply::Int(0));
+        }
+        self.select(here);
+        let held = self.remove(key).unwrap();
+        self.select(db);
+        self.keys.insert(key.clone(), held);
+        self.signal(key);
+        Ok(Reply::Int(1))
+    }
+
+    fn flush(&mut self) {
+        let keys: Vec<Bytes> = self.keys.keys().cloned().collect();
+        keys.iter().for_each(|key| drop(self.remove(key)));
+    }
+
+    fn swap(&mut self, one: u8, other: u8) {
+        if one == other {
+            return;
+        }
+        self.select(one);
+        let of_one = std::mem::take(&mut self.keys);
+        self.select(other);
+        let of_other = std::mem::replace(&mut self.keys, of_one);
+        self.select(one);
+        self.keys = of_other;
+        for (db, with) in [(one, other), (other, one)] {
+            self.select(db);
+            let both =
+                self.keys.keys().chain(self.keys_of(with).into_iter().flatten().map(|x| x.0));
+            let both: BTreeSet<Bytes> = both.cloned().collect();
+            both.iter().for_each(|key| self.signal(key));
+        }
+    }
+
+    /// DUMP, and RESTORE with REPLACE under another name.
+    fn restore(&mut self, words: &[Bytes]) -> Reply {
+        self.expire(&words[1]);
+        let Some(mut held) = self.keys.get(&words[1]).cloned() else { return Reply::Null };
+        if let Value::Stream(stream) = &mut held.value {
+            stream.pack(self.block_entries);
+        }
+        self.expire(&words[2]);
+        self.keys.insert(words[2].clone(), Held { expire_at: None, ..held });
+        self.signal(&words[2]);
+        Reply::Simple("OK")
     }
 
     fn pexpire(&mut self, words: &[Bytes]) -> Answer {
@@ -147,6 +232,13 @@ impl Model {
 
     /// Forgets the idempotent IDs whose time is over.
     pub(crate) fn forget_idempotent_ids(&mut self, hand: &Hand) {
+        for db in 0..DATABASES {
+            self.select(db);
+            self.forget_in_database(hand);
+        }
+    }
+
+    fn forget_in_database(&mut self, hand: &Hand) {
         let now = self.now;
         let mine = self.keys.iter().filter(|(key, held)| {
             let remembers = |stream: &Stream| !stream.producers.is_empty();

@@ -24,7 +24,11 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn parse(words: &[Bytes], for_group: bool, now: u64) -> Result<Self, String> {
+    pub(super) fn parse(
+        words: &[Bytes],
+        for_group: bool,
+        (now, valkey): (u64, bool),
+    ) -> Result<Self, String> {
         let mut options = Options::default();
         let mut at = 1;
         loop {
@@ -38,8 +42,11 @@ impl Options {
         }
         let strings = &words[at..];
         if !strings.len().is_multiple_of(2) {
-            let (name, special) =
-                if for_group { ("xreadgroup", " or '>'") } else { ("xread", ", '+', or '$'") };
+            let (name, special) = match (for_group, valkey) {
+                (true, _) => ("xreadgroup", " or '>'"),
+                (false, true) => ("xread", " or '$'"),
+                (false, false) => ("xread", ", '+', or '$'"),
+            };
             return Err(format!(
                 "ERR Unbalanced '{name}' list of streams: for each stream key an ID{special} must \
                  be specified."
@@ -76,6 +83,10 @@ impl Options {
         if option("BLOCK") {
             let refusal = "ERR timeout is not an integer or out of range";
             let ms = integer_or(&words[1], refusal)?;
+            // No clock says more than the year 9999: then it is refused at once.
+            if ms.checked_add(253_402_300_799_999).is_none() {
+                return Err("ERR timeout is out of range".into());
+            }
             self.block = Some(u64::try_from(ms).map_err(|_| "ERR timeout is negative")?);
         } else if option("COUNT") {
             let count = integer_or(&words[1], NOT_AN_INTEGER)?;
@@ -223,7 +234,7 @@ impl Model {
     }
 
     pub(super) fn xread(&mut self, words: &[Bytes]) -> Answer {
-        let options = Options::parse(words, false, self.now)?;
+        let options = Options::parse(words, false, (self.now, self.valkey))?;
         let mut ids = Vec::new();
         for (key, id) in &options.streams {
             let stream = if self.is_in_hand(key) { self.stream(key)? } else { None };

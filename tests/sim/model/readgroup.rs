@@ -27,7 +27,7 @@ struct Call<'a> {
 
 impl Model {
     pub(super) fn xreadgroup(&mut self, words: &[Bytes]) -> Answer {
-        let options = Options::parse(words, true, self.now)?;
+        let options = Options::parse(words, true, (self.now, self.valkey))?;
         let (group, consumer) = options.group.clone().unwrap();
         let mut wanted = Vec::new();
         for (key, id) in &options.streams {

@@ -93,6 +93,16 @@ impl Stream {
         self.blocks.len()
     }
 
+    /// Puts the entries into as few blocks as hold them.
+    pub(super) fn pack(&mut self, block_entries: u64) {
+        let (added, last) = (self.added, self.last);
+        self.blocks.clear();
+        for (id, entry) in std::mem::take(&mut self.entries) {
+            self.append(id, &entry.strings, block_entries);
+        }
+        (self.added, self.last) = (added, last);
+    }
+
     pub(super) fn append(&mut self, id: Id, strings: &[Bytes], block_entries: u64) {
         let tail = self.blocks.last_key_value().map(|(n, block)| (*n, block.ids.len() as u64));
         let block = match tail {
@@ -228,12 +238,12 @@ impl Stream {
         !self.entries.is_empty() && self.max_deleted != (0, 0) && id <= self.max_deleted
     }
 
-    pub(super) fn lag(&self, group: &Group) -> Option<i128> {
+    pub(super) fn lag(&self, group: &Group, valkey: bool) -> Option<i128> {
         let (added, first) = (i128::from(self.added), self.first());
-        if self.added == 0 || self.entries.is_empty() {
+        if self.added == 0 || (self.entries.is_empty() && !valkey) {
             return Some(0);
         }
-        if group.last < first && self.max_deleted < first {
+        if group.last < first && self.max_deleted < first && !valkey {
             return Some(i128::from(self.len()));
         }
         if let Some(read) = group.read

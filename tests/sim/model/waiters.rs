@@ -2,11 +2,13 @@
 
 use super::{Bytes, Model, Value, WRONG_TYPE};
 use crate::reply::{Reply, Wait};
+use crate::workload::in_db;
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
     client: u64,
+    db: u8,
     wait: Wait,
     /// Keys that are known to hold what is no stream.
     foreign: BTreeSet<Bytes>,
@@ -19,11 +21,11 @@ impl Model {
     }
 
     /// Registers a reader.
-    pub(crate) fn block(&mut self, client: u64, wait: Wait) {
+    pub(crate) fn block(&mut self, client: u64, db: u8, wait: Wait) {
         for key in &wait.keys {
-            self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
+            self.retries.extend(wait.retry_at.map(|at| (at, db, key.clone())));
         }
-        self.waiters.push(Waiter { client, wait, foreign: BTreeSet::new() });
+        self.waiters.push(Waiter { client, db, wait, foreign: BTreeSet::new() });
     }
 
     /// Takes a reader's wait back.
@@ -42,8 +44,8 @@ impl Model {
     pub(crate) fn serve(&mut self, note: &mut dyn FnMut(&[Bytes])) -> Vec<(u64, Reply)> {
         let mut served = Vec::new();
         while !self.signals.is_empty() {
-            for key in std::mem::take(&mut self.signals) {
-                self.serve_key(&key, &mut served, note);
+            for (db, key) in std::mem::take(&mut self.signals) {
+                self.serve_key(db, &key, &mut served, note);
             }
         }
         served
@@ -54,29 +56,33 @@ impl Model {
         let mut served = Vec::new();
         loop {
             let mine = |key: &Bytes| self.is_in_hand(key);
-            let due = self.retries.iter().find(|(at, key)| *at <= self.now && mine(key)).cloned();
+            let is_due = |(at, _, key): &&(u64, u8, Bytes)| *at <= self.now && mine(key);
+            let due = self.retries.iter().find(is_due).cloned();
             let Some(due) = due else { return served };
             self.retries.remove(&due);
-            self.serve_key(&due.1, &mut served, note);
+            self.serve_key(due.1, &due.2, &mut served, note);
         }
     }
 
     fn serve_key(
         &mut self,
+        db: u8,
         key: &Bytes,
         served: &mut Vec<(u64, Reply)>,
         note: &mut dyn FnMut(&[Bytes]),
     ) {
+        self.select(db);
         let is_string =
             matches!(self.keys.get(key).map(|held| &held.value), Some(Value::String(_)));
-        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.wait.keys.contains(key)) {
+        let waits = |waiter: &Waiter| waiter.db == db && waiter.wait.keys.contains(key);
+        for waiter in self.waiters.iter_mut().filter(|waiter| waits(waiter)) {
             if is_string {
                 waiter.foreign.insert(key.clone());
             } else {
                 waiter.foreign.remove(key);
             }
         }
-        let on_key = self.waiters.iter().filter(|waiter| waiter.wait.keys.contains(key));
+        let on_key = self.waiters.iter().filter(|waiter| waits(waiter));
         let mut on_key: Vec<Waiter> = on_key.cloned().collect();
         // Groups go by themselves; the order among them changes nothing that can be seen.
         on_key.sort_by_key(|waiter| waiter.wait.group.clone());
@@ -93,10 +99,11 @@ impl Model {
             if (group.is_none() && !is_stream) || (group.is_some() && vain) {
                 continue;
             }
-            note(&waiter.wait.words);
-            let reply = self.run(&waiter.wait.words);
+            let words = in_db(db, waiter.wait.words.clone());
+            note(&words);
+            let reply = self.run(&words);
             if let Reply::Waits(wait) = reply {
-                self.retries.extend(wait.retry_at.map(|at| (at, key.clone())));
+                self.retries.extend(wait.retry_at.map(|at| (at, db, key.clone())));
                 let below = waiter.wait.claim.unwrap_or(u64::MAX);
                 nothing_left = Some((group.clone(), below));
             } else {
