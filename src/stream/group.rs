@@ -162,16 +162,14 @@ impl Group {
         true
     }
 
-    /// Deletes a consumer with its pending entries; false if it does not exist.
+    /// Deletes a consumer with its pending entries; false if it does not exist. Linear in these.
     pub(super) fn delete_consumer(&mut self, name: &[u8]) -> bool {
         let Some(consumer) = self.consumers.remove(name) else {
             return false;
         };
         self.names.remove(&consumer.no.0.to_be_bytes());
-        for id in consumer.pending.iter_from(EntryId::MIN) {
-            self.pel.remove(id);
-        }
-        true
+        let ids: Vec<_> = consumer.pending.iter_from(EntryId::MIN).collect();
+        self.pel.remove_each(&ids, |_| {})
     }
 
     /// Marks a consumer as seen, and as active; false if it does not exist.
