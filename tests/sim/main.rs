@@ -8,6 +8,7 @@ mod contention;
 mod ledger;
 mod model;
 mod reply;
+mod watch;
 mod workload;
 mod world;
 
@@ -16,7 +17,7 @@ use millstream::command::Protocol;
 use millstream::persist::SyncPolicy;
 use millstream::testing::{EIO, ENOSPC, Fault, Op, Rng};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use workload::Workload;
+use workload::{KEYS, Workload};
 use world::{Figures, Setup, Step, World};
 
 fn setting(name: &str, default: usize) -> usize {
@@ -79,6 +80,10 @@ fn next_step(world: &World, load: &mut Workload, plan: Plan) -> Step {
     }
     match load.rng.below(40) {
         0..=2 => Step::Tend { now, shard },
+        3 if load.rng.chance(1, 2) => Step::Watch {
+            db: [0, 0, 1, 2][load.rng.below(4)],
+            key: KEYS[load.rng.below(KEYS.len())].into(),
+        },
         3 => Step::Forget { now, shard },
         4..=7 => {
             let n = load.rng.below(4) + 1;

@@ -3,6 +3,7 @@
 use crate::ledger::{Ledger, LogSetup, Op};
 use crate::model::{Bytes, Model};
 use crate::reply::{Reply, Wait, is_as_expected, show};
+use crate::watch::Watches;
 use crate::workload::{DATABASES, Hand, RESTORE_DUMP_OF, in_db, shard_of, slots, split_db};
 use millstream::command::{Out, OwnedRequest, Protocol, Ran, table};
 use millstream::config::NotifyFlags;
@@ -48,6 +49,8 @@ pub(crate) enum Step {
     Tend { now: u64, shard: usize },
     /// Idempotent IDs whose time is over are forgotten, in a shard.
     Forget { now: u64, shard: usize },
+    /// A key is watched from now on.
+    Watch { db: u8, key: Bytes },
     /// A shard's turn ends. Without a log every step is a turn.
     EndTurn { shard: usize },
     /// The log is made durable.
@@ -77,6 +80,7 @@ pub(crate) struct World {
     /// Readers that were served in a turn that has not ended: its shard, and the reply.
     served: BTreeMap<u64, (usize, Reply)>,
     next_client: u64,
+    watches: Watches,
     /// Everything that was answered.
     pub(crate) trace: Vec<u8>,
     pub(crate) figures: Figures,
@@ -132,6 +136,7 @@ impl World {
             blocked: BTreeMap::new(),
             served: BTreeMap::new(),
             next_client: 1,
+            watches: Watches::default(),
             trace: Vec::new(),
             figures: Figures::default(),
         }
@@ -165,13 +170,16 @@ impl World {
                 self.set_time(*now)?;
                 self.forget(n)?;
             }
+            Step::Watch { db, key } => {
+                self.watches.add(&mut self.shards, &self.model, *db, key);
+            }
             Step::EndTurn { shard: n } => self.end_turn(shard(n), &BTreeSet::new(), false)?,
             Step::Sync | Step::TendLog | Step::Fault(_) | Step::Crash { .. } => {
                 self.log_step(step);
             }
         }
         self.shards.iter().for_each(|shard| shard.keyspace().check());
-        Ok(())
+        self.watches.check(step, &self.model)
     }
 
     fn log_step(&mut self, step: &Step) {
@@ -184,6 +192,7 @@ impl World {
             Step::Run { .. }
             | Step::Tend { .. }
             | Step::Forget { .. }
+            | Step::Watch { .. }
             | Step::EndTurn { .. }
             | Step::Crash { .. } => {}
         }
@@ -198,6 +207,7 @@ impl World {
         self.setup.shards = count;
         self.blocked.clear();
         self.served.clear();
+        self.watches.clear();
         self.figures.crashes += 1;
         self.trace.extend(self.model.dump(true).as_bytes());
         Ok(())

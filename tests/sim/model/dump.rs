@@ -34,6 +34,20 @@ impl Model {
         }
         out
     }
+
+    /// What a key holds, whether its time is over or not. Of a stream only its entries: Redis, too,
+    /// does not tell watchers of groups.
+    pub(crate) fn dump_of(&self, db: u8, key: &[u8]) -> String {
+        let mut out = String::new();
+        if let Some(held) = self.keys_of(db).and_then(|keys| keys.get(key)) {
+            writeln!(out, "expires {:?}", held.expire_at).unwrap();
+            match &held.value {
+                Value::String(string) => dump_string(&mut out, string),
+                Value::Stream(stream) => dump_entries(&mut out, stream),
+            }
+        }
+        out
+    }
 }
 
 pub(crate) fn dump_string(out: &mut String, string: &[u8]) {
@@ -43,10 +57,7 @@ pub(crate) fn dump_string(out: &mut String, string: &[u8]) {
 fn dump_stream(out: &mut String, stream: &Stream, with_lazy: bool) {
     let (last, deleted, added) = (id(stream.last), id(stream.max_deleted), stream.added);
     writeln!(out, "  last {last} deleted {deleted} added {added}").unwrap();
-    for (at, entry) in &stream.entries {
-        let strings: Vec<_> = entry.strings.iter().map(|string| hex(string)).collect();
-        writeln!(out, "  {} {strings:?}", id(*at)).unwrap();
-    }
+    dump_entries(out, stream);
     for (name, group) in &stream.groups {
         dump_group(out, name, group, with_lazy);
     }
@@ -57,6 +68,13 @@ fn dump_stream(out: &mut String, stream: &Stream, with_lazy: bool) {
         for (iid, at) in iids {
             writeln!(out, "  producer {} {} {}", hex(pid), hex(iid), id(*at)).unwrap();
         }
+    }
+}
+
+fn dump_entries(out: &mut String, stream: &Stream) {
+    for (at, entry) in &stream.entries {
+        let strings: Vec<_> = entry.strings.iter().map(|string| hex(string)).collect();
+        writeln!(out, "  {} {strings:?}", id(*at)).unwrap();
     }
 }
 
