@@ -154,6 +154,8 @@ impl Model {
         if one == other {
             return;
         }
+        // The watchers of a key whose time is over see no change.
+        self.expire_due(|_| true);
         self.select(one);
         let of_one = std::mem::take(&mut self.keys);
         self.select(other);
