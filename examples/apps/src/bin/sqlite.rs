@@ -5,8 +5,8 @@
 //! cargo run --manifest-path examples/apps/Cargo.toml --bin sqlite
 //! ```
 
-use millstream::command::typed::{Idempotent, XAdd};
-use millstream::{Db, Start};
+use millstream::command::typed::{NewId, XAdd};
+use millstream::{CommandError, Db, EntryId, Error, Start};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -52,11 +52,16 @@ fn migrate(table: &Connection, db: &Db) -> Result<usize, Box<dyn std::error::Err
     for row in rows {
         let (id, payload) = row?;
         let row = id.to_string();
-        // The same row under the same number is added once.
-        let idempotent = Some(Idempotent::Id { pid: "migration".into(), iid: row.clone().into() });
         let fields = vec![("row".into(), row.into()), ("payload".into(), payload.into())];
-        db.call(XAdd { key: "jobs".into(), fields, idempotent, ..XAdd::default() }).wait()?;
-        moved += 1;
+        // The number is the entry's ID, before all that are made of the time. IDs only ascend, so
+        // the same row is added once, however often and however late this is tried again.
+        let number = NewId::Given(EntryId::new(0, u64::try_from(id)?));
+        let add = XAdd { key: "jobs".into(), fields, id: number, ..XAdd::default() };
+        match db.call(add).wait() {
+            Ok(_) => moved += 1,
+            Err(Error::Command(CommandError::IdTooSmall)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(moved)
 }
