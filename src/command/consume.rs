@@ -245,34 +245,34 @@ impl<'a> KeyCommand<'a> for XAck<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
-        let mut ids = Vec::new();
-        if let Some(group) = txn.stream(&key)?.and_then(|stream| stream.group(self.group)) {
+        let mut acknowledged = 0;
+        if txn.stream(&key)?.is_some_and(|stream| stream.group(self.group).is_some()) {
             let texts = self.request.from(3);
-            ids = texts.map(strict_id).collect::<Result<Vec<_>, _>>()?;
-            ids.retain(|&id| group.pel().get(id).is_some());
-            ids.sort_unstable();
-            ids.dedup();
+            let ids = texts.map(strict_id).collect::<Result<Vec<_>, _>>()?;
+            acknowledged = acknowledge(txn, &mut key, self.group, ids).len() as u64;
         }
-        if !ids.is_empty() {
-            txn.effect(&mut key, Effect::Ack { group: self.group, ids: Ids::List(&ids) });
-        }
-        let acknowledged = ids.len() as u64;
         txn.count_changes(acknowledged);
         out.unsigned(acknowledged);
         Ok(Ran::Replied)
     }
 }
 
-/// Acknowledges an entry; false if it is not pending in the group.
-fn acknowledge(txn: &mut Txn<'_, '_>, key: &mut Key<'_>, group: &[u8], id: EntryId) -> bool {
+/// Acknowledges those of these entries that are pending in the group; returns them, ascending.
+fn acknowledge(
+    txn: &mut Txn<'_, '_>,
+    key: &mut Key<'_>,
+    group: &[u8],
+    mut ids: Vec<EntryId>,
+) -> Vec<EntryId> {
     let stream = txn.stream(key).ok().flatten();
-    let is_pending = stream
-        .and_then(|stream| stream.group(group))
-        .is_some_and(|group| group.pel().get(id).is_some());
-    if is_pending {
-        txn.effect(key, Effect::Ack { group, ids: Ids::List(&[id]) });
+    let Some(found) = stream.and_then(|stream| stream.group(group)) else { return Vec::new() };
+    ids.retain(|&id| found.pel().get(id).is_some());
+    ids.sort_unstable();
+    ids.dedup();
+    if !ids.is_empty() {
+        txn.effect(key, Effect::Ack { group, ids: Ids::List(&ids) });
     }
-    is_pending
+    ids
 }
 
 /// Acknowledges and deletes entries:
@@ -302,15 +302,18 @@ impl<'a> KeyCommand<'a> for XAckDel<'a> {
             deletion.reply_missing(out);
             return Ok(Ran::Replied);
         }
-        let ids = deletion.ids()?;
+        let ids: Vec<EntryId> = deletion.ids()?.collect();
         out.array(deletion.len());
-        let (mut acknowledged, mut deleted) = (0, false);
+        let acknowledged = acknowledge(txn, &mut key, self.group, ids.clone());
+        let mut is_done = vec![false; acknowledged.len()];
+        let mut deleted = false;
         for id in ids {
-            if !acknowledge(txn, &mut key, self.group, id) {
+            let found = acknowledged.binary_search(&id);
+            // An ID that is named again is not pending any more.
+            if found.map_or(true, |at| std::mem::replace(&mut is_done[at], true)) {
                 out.integer(-1);
                 continue;
             }
-            acknowledged += 1;
             let what = deletion.references.delete(txn, &mut key, id);
             deleted |= what == Deleted::Now;
             out.integer(if what == Deleted::Kept { 2 } else { 1 });
@@ -318,7 +321,7 @@ impl<'a> KeyCommand<'a> for XAckDel<'a> {
         if deleted {
             txn.event(NotifyFlags::STREAM, "xdel", &key);
         }
-        txn.count_changes(acknowledged);
+        txn.count_changes(acknowledged.len() as u64);
         Ok(Ran::Replied)
     }
 }

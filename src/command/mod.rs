@@ -205,9 +205,14 @@ pub struct Requests {
 pub const REQUESTS_BYTES_MAX: usize = 512 << 20;
 
 impl Requests {
-    /// None.
+    /// None, with room for a common one.
     pub fn new() -> Self {
-        Requests::default()
+        Requests {
+            buffer: Vec::with_capacity(256),
+            spans: Vec::with_capacity(16),
+            ends: Vec::with_capacity(1),
+            is_too_large: false,
+        }
     }
 
     /// Adds an argument to the request that is being written.
@@ -224,7 +229,9 @@ impl Requests {
 
     /// Adds a number.
     pub fn number(&mut self, value: u64) -> &mut Self {
-        self.text(format_args!("{value}"))
+        let mut digits = [0; 20];
+        let at = crate::stream::id::write_u64_before(&mut digits, 20, value);
+        self.arg(&digits[at..])
     }
 
     /// Adds an entry ID.
@@ -246,16 +253,6 @@ impl Requests {
         for id in ids {
             self.id(*id);
         }
-        self
-    }
-
-    /// Adds what is formatted.
-    fn text(&mut self, text: std::fmt::Arguments<'_>) -> &mut Self {
-        use std::io::Write as _;
-        let start = self.buffer.len();
-        // A `Vec` takes everything.
-        let _ = self.buffer.write_fmt(text);
-        self.spans.push(Span::new(start, self.buffer.len()));
         self
     }
 

@@ -5,8 +5,9 @@
 //! [`Unexpected`], which is a bug and never a caller's doing.
 
 use crate::error::CommandError;
-use crate::stream::id::EntryId;
+use crate::stream::id::{EntryId, parse_u64};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// A reply as a tree of values.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,14 +79,14 @@ impl Reply {
     }
 }
 
-/// What a reply begins with.
+/// What a reply begins with; where its bytes are.
 enum Head {
     Null,
     Integer(i64),
     Double(f64),
     Boolean(bool),
-    Simple(Bytes),
-    Bulk(Bytes),
+    Simple(Range<usize>),
+    Bulk(Range<usize>),
     Array(usize),
     Map(usize),
     Error(CommandError),
@@ -115,8 +116,8 @@ impl Reader {
         if self.bytes.get(self.at) != Some(&b'-') {
             return None;
         }
-        let line = self.line().ok()?;
-        Some(CommandError::from_wire(&line[1..]))
+        let (_, text) = self.line().ok()?;
+        Some(CommandError::from_wire(&self.bytes[text]))
     }
 
     /// The next reply, whatever it is.
@@ -129,8 +130,10 @@ impl Reader {
             Head::Integer(value) => Reply::Integer(value),
             Head::Double(value) => Reply::Double(value),
             Head::Boolean(value) => Reply::Boolean(value),
-            Head::Simple(text) => Reply::Simple(String::from_utf8_lossy(&text).into_owned()),
-            Head::Bulk(bytes) => Reply::Bulk(bytes),
+            Head::Simple(text) => {
+                Reply::Simple(String::from_utf8_lossy(&self.bytes[text]).into_owned())
+            }
+            Head::Bulk(text) => Reply::Bulk(self.bytes.slice(text)),
             Head::Array(n) => Reply::Array((0..n).map(|_| self.reply()).collect::<Result<_, _>>()?),
             Head::Map(n) => {
                 let pairs = (0..n).map(|_| Ok((self.reply()?, self.reply()?)));
@@ -170,7 +173,7 @@ impl Reader {
     /// [`Unexpected`].
     pub fn bulk(&mut self) -> Result<Option<Bytes>, Unexpected> {
         match self.head()? {
-            Head::Bulk(bytes) | Head::Simple(bytes) => Ok(Some(bytes)),
+            Head::Bulk(text) | Head::Simple(text) => Ok(Some(self.bytes.slice(text))),
             Head::Null => Ok(None),
             _ => Err(Unexpected),
         }
@@ -181,8 +184,11 @@ impl Reader {
     /// # Errors
     /// [`Unexpected`].
     pub fn id(&mut self) -> Result<Option<EntryId>, Unexpected> {
-        let text = self.bulk()?;
-        text.map(|text| EntryId::parse(&text, 0).ok_or(Unexpected)).transpose()
+        match self.head()? {
+            Head::Bulk(text) => EntryId::parse(&self.bytes[text], 0).ok_or(Unexpected).map(Some),
+            Head::Null => Ok(None),
+            _ => Err(Unexpected),
+        }
     }
 
     /// A number, also one that is written as a bulk string.
@@ -192,7 +198,7 @@ impl Reader {
     pub fn integer(&mut self) -> Result<i64, Unexpected> {
         match self.head()? {
             Head::Integer(value) => Ok(value),
-            Head::Bulk(text) => number(&text),
+            Head::Bulk(text) => number(&self.bytes[text]),
             _ => Err(Unexpected),
         }
     }
@@ -206,52 +212,60 @@ impl Reader {
     }
 
     fn head(&mut self) -> Result<Head, Unexpected> {
-        let line = self.line()?;
-        let (kind, text) = line.split_first().ok_or(Unexpected)?;
-        let text = line.slice_ref(text);
-        let length = || number(&text).and_then(|n| usize::try_from(n).map_err(|_| Unexpected));
+        let (kind, text) = self.line()?;
+        let bytes = &self.bytes[text.clone()];
+        let length = || number(bytes).and_then(|n| usize::try_from(n).map_err(|_| Unexpected));
         Ok(match kind {
             b'_' => Head::Null,
-            b'$' | b'*' if &text[..] == b"-1" => Head::Null,
-            b':' => Head::Integer(number(&text)?),
+            b'$' | b'*' if bytes == b"-1" => Head::Null,
+            b':' => Head::Integer(number(bytes)?),
             b',' => {
-                let text = std::str::from_utf8(&text).map_err(|_| Unexpected)?;
+                let text = std::str::from_utf8(bytes).map_err(|_| Unexpected)?;
                 Head::Double(text.parse().map_err(|_| Unexpected)?)
             }
-            b'#' => Head::Boolean(&text[..] == b"t"),
+            b'#' => Head::Boolean(bytes == b"t"),
             b'+' => Head::Simple(text),
             b'$' => Head::Bulk(self.take(length()?)?),
             // Its first four bytes tell the format of the text.
-            b'=' => Head::Bulk(self.take(length()?)?.slice(4..)),
+            b'=' => {
+                let text = self.take(length()?)?;
+                Head::Bulk((text.start + 4).min(text.end)..text.end)
+            }
             b'*' | b'~' | b'>' => Head::Array(length()?),
             b'%' => Head::Map(length()?),
-            b'-' => Head::Error(CommandError::from_wire(&text)),
+            b'-' => Head::Error(CommandError::from_wire(bytes)),
             _ => return Err(Unexpected),
         })
     }
 
-    fn line(&mut self) -> Result<Bytes, Unexpected> {
+    /// The kind of the next line, and where its text is.
+    fn line(&mut self) -> Result<(u8, Range<usize>), Unexpected> {
         let rest = &self.bytes[self.at..];
         let end = rest.iter().position(|byte| *byte == b'\r').ok_or(Unexpected)?;
-        if rest.len() < end + 2 {
+        if end == 0 || rest.len() < end + 2 {
             return Err(Unexpected);
         }
-        let line = self.bytes.slice(self.at..self.at + end);
+        let line = (rest[0], self.at + 1..self.at + end);
         self.at += end + 2;
         Ok(line)
     }
 
-    fn take(&mut self, n: usize) -> Result<Bytes, Unexpected> {
+    /// Where the next `n` bytes are.
+    fn take(&mut self, n: usize) -> Result<Range<usize>, Unexpected> {
         if self.bytes.len() < self.at + n + 2 {
             return Err(Unexpected);
         }
-        let bytes = self.bytes.slice(self.at..self.at + n);
+        let taken = self.at..self.at + n;
         self.at += n + 2;
-        Ok(bytes)
+        Ok(taken)
     }
 }
 
 fn number(text: &[u8]) -> Result<i64, Unexpected> {
+    // Nearly all are lengths, of few digits.
+    if let Some(value) = parse_u64(text) {
+        return i64::try_from(value).map_err(|_| Unexpected);
+    }
     let text = std::str::from_utf8(text).map_err(|_| Unexpected)?;
     text.parse().map_err(|_| Unexpected)
 }

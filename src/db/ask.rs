@@ -38,6 +38,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// **Limit** of the requests that are under way, in bytes; each call counts at least 1 KiB. Chosen.
 pub const UNDER_WAY_BYTES: usize = 32 << 20;
+/// Room for a reply of common size; any value works.
+const REPLY_BYTES: usize = 256;
 /// What the limit is counted in.
 const UNIT_BYTES: usize = 1024;
 
@@ -256,8 +258,9 @@ impl Ask {
     fn run_waiting(self) -> Result<Parcel, Error> {
         let core = self.core.clone();
         let (mut sent, set) = self.route()?;
-        block_on(core.log_catches_up())?;
-        let (answer, answered) = oneshot::channel();
+        if core.is_log_behind() {
+            block_on(core.log_catches_up())?;
+        }
         let at_rest = match &set {
             ShardSet::One(shard) => core.turn_at_rest(*shard, |turn| sent.run(turn))?,
             ShardSet::Several(_) => None,
@@ -267,16 +270,20 @@ impl Ask {
                 sent.parcel(replies, Ok(position))?
             }
             Some((RanAll { blocked: Some(blocked), .. }, _)) => {
+                let (answer, answered) = oneshot::channel();
                 sent.wait_on(&core, set, blocked, answer)?;
                 block_on(answered).map_err(|_| Error::Stopped)??
             }
             None => {
+                let (answer, answered) = oneshot::channel();
                 sent.rests = true;
                 sent.go(&core, set, None, answer)?;
                 block_on(answered).map_err(|_| Error::Stopped)??
             }
         };
-        block_on(core.released(parcel.position))?;
+        if !core.is_released(parcel.position) {
+            block_on(core.released(parcel.position))?;
+        }
         Ok(parcel)
     }
 
@@ -407,7 +414,7 @@ impl Sent {
     }
 
     fn run(&mut self, turn: &mut Turn<'_, '_>) -> RanAll {
-        let mut ran = RanAll { replies: Vec::new(), blocked: None };
+        let mut ran = RanAll { replies: Vec::with_capacity(REPLY_BYTES), blocked: None };
         for (request, row) in self.requests.iter().zip(&self.rows) {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
             if let Some(error) = self.core.write_refusal(row, &request, turn.now()) {
@@ -426,7 +433,7 @@ impl Sent {
         }
         turn.serve();
         // The way back needs neither.
-        self.requests = Requests::new();
+        self.requests = Requests::default();
         self.rows = Vec::new();
         ran
     }
