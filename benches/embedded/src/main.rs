@@ -1,14 +1,22 @@
 //! millstream as an embedded queue beside the usual choices on the same machine: produce, take and
-//! acknowledge entries of 100 bytes, one at a time, at each durability.
+//! acknowledge entries of 100 bytes, one or a hundred in a call, at each durability.
 //!
 //! ```sh
-//! cargo run --release --manifest-path benches/embedded/Cargo.toml [cycles] [synced cycles]
+//! cargo run --release --manifest-path benches/embedded/Cargo.toml -- [words]
 //! ```
+//!
+//! | words | what is run |
+//! |---|---|
+//! | | all of it, which takes about ten minutes |
+//! | `nothing`, `written`, `synced` | one durability |
+//! | `growth` | a million cycles with a short queue: how large the files become |
+//! | `idle` | what an open database costs that is not used |
 //!
 //! Each subject runs in a process of its own, whose memory is then its. `written` means that a
 //! killed process loses nothing that was acknowledged, `synced` that a power cut does not either.
-//! redb has no `written`: without a sync its commits are in memory only, `written` is its
-//! `Eventual`. yaque has no `synced`.
+//! All that are called `written` hand each call's change to the system by a system call before
+//! they answer; which is not so for `yaque by 250`, and that stands under `nothing`. The rate of
+//! `cycles` is that of entries that pass through all three.
 
 mod subjects;
 
@@ -16,56 +24,98 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
-use subjects::{Durability, SUBJECTS};
+use subjects::{Means, SUBJECTS};
 
 /// The size of an entry's value.
 const VALUE: [u8; 100] = [b'v'; 100];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize, default| args.get(at).and_then(|n| n.parse().ok()).unwrap_or(default);
-    if let Some("run") = args.first().map(String::as_str) {
-        let durability = if args[2] == "synced" { Durability::Synced } else { Durability::Written };
-        run(&args[1], durability, number(3, 1000));
-        return ExitCode::SUCCESS;
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["run", subject, means, batch, cycles] => {
+            run(
+                subject,
+                means,
+                batch.parse().expect("a number"),
+                cycles.parse().expect("a number"),
+            );
+        }
+        ["grow", subject] => grow(subject),
+        ["idle"] => idle(),
+        ["growth"] => growth(),
+        [means @ ("nothing" | "written" | "synced")] => rates(means),
+        [] => {
+            SUBJECTS.iter().for_each(|(subject, note)| say(&format!("{subject}: {note}")));
+            for words in [["idle"], ["nothing"], ["written"], ["synced"], ["growth"]] {
+                itself(&words);
+            }
+        }
+        _ => return ExitCode::FAILURE,
     }
-    if let Some("idle") = args.first().map(String::as_str) {
-        idle();
-        return ExitCode::SUCCESS;
-    }
+    ExitCode::SUCCESS
+}
+
+/// Runs this program with other words.
+fn itself(words: &[&str]) {
     let itself = std::env::current_exe().expect("this program has a path");
-    let _ = Command::new(itself).arg("idle").status();
-    let (written, synced) = (number(0, 100_000), number(1, 2000));
+    let status = Command::new(itself).args(words).status();
+    if !status.is_ok_and(|status| status.success()) {
+        say(&format!("{words:?} failed"));
+    }
+}
+
+/// The rates at one durability.
+fn rates(means: &str) {
     say(&format!(
-        "{:<22} {:<8} {:>9} {:>9} {:>9}  {:>7} {:>7} {:>7}  {:>8} {:>8}",
-        "subject",
-        "means",
+        "{means:<19} {:>5}  {:>9} {:>9} {:>9} {:>9}  {:>7} {:>7} {:>7}  {:>8} {:>8}",
+        "batch",
         "produce/s",
         "take/s",
         "ack/s",
+        "cycles/s",
         "p50 µs",
         "p99 µs",
         "p99.9",
         "MB disk",
         "MB RSS"
     ));
-    for subject in SUBJECTS {
-        for (durability, cycles) in [("written", written), ("synced", synced)] {
-            if *subject == "yaque" && durability == "synced" {
-                continue;
-            }
-            // Each of its commits that outlives the process costs what a sync costs.
-            let cycles = if *subject == "redb" { synced } else { cycles };
-            let itself = std::env::current_exe().expect("this program has a path");
-            let status = Command::new(itself)
-                .args(["run", subject, durability, &cycles.to_string()])
-                .status();
-            if !status.is_ok_and(|status| status.success()) {
-                say(&format!("{subject:<22} {durability:<8} failed"));
-            }
+    for batch in [1, 100] {
+        for (subject, _) in SUBJECTS {
+            let cycles = match (means, *subject) {
+                ("synced", _) | ("written", "redb") => 1000 * batch,
+                _ => 200_000,
+            };
+            itself(&["run", subject, means, &batch.to_string(), &cycles.to_string()]);
         }
     }
-    ExitCode::SUCCESS
+}
+
+/// How large the files become.
+fn growth() {
+    say(&format!("{:<19} {:>9} {:>9}", "1 M cycles, written", "MB most", "MB end"));
+    for (subject, _) in SUBJECTS {
+        itself(&["grow", subject]);
+    }
+}
+
+fn grow(name: &str) {
+    const CYCLES: usize = 1_000_000;
+    const BATCH: usize = 1000;
+    let dir = tempfile::tempdir_in(place()).expect("a temporary directory");
+    let dir = dir.path().join("data");
+    let Some(mut subject) = subjects::open(name, &dir, Means::Written) else { return };
+    let mut most = 0;
+    for _ in 0..CYCLES / BATCH {
+        subject.produce(&[&VALUE[..]; BATCH]);
+        subject.take(BATCH);
+        subject.acknowledge(BATCH);
+        most = most.max(size(&dir));
+    }
+    // What tidies up has had its time.
+    std::thread::sleep(Duration::from_secs(2));
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    say(&format!("{name:<19} {:>9.1} {:>9.1}", mb(most), mb(size(&dir))));
 }
 
 /// What an open database costs that is not used.
@@ -110,26 +160,32 @@ fn measure(cycles: usize, took: &mut Vec<Duration>, mut call: impl FnMut(usize))
     cycles as f64 / began.elapsed().as_secs_f64()
 }
 
-fn run(name: &str, durability: Durability, cycles: usize) {
+fn run(name: &str, means: &str, batch: usize, cycles: usize) {
     let dir = tempfile::tempdir_in(place()).expect("a temporary directory");
     let dir = dir.path().join("data");
-    let mut subject = subjects::open(name, &dir, durability);
-    let mut took = Vec::with_capacity(3 * cycles);
-    let step = subject.batch();
-    let produce = measure(cycles / step, &mut took, |_| subject.produce(&VALUE)) * step as f64;
-    let take = measure(cycles / step, &mut took, |_| subject.take()) * step as f64;
-    let ack = measure(cycles / step, &mut took, |_| subject.acknowledge()) * step as f64;
+    let promise = match means {
+        "nothing" => Means::Nothing,
+        "written" => Means::Written,
+        _ => Means::Synced,
+    };
+    let Some(mut subject) = subjects::open(name, &dir, promise) else { return };
+    let calls = cycles / batch;
+    let mut took = Vec::with_capacity(3 * calls);
+    let values = vec![&VALUE[..]; batch];
+    let produce = measure(calls, &mut took, |_| subject.produce(&values)) * batch as f64;
+    let take = measure(calls, &mut took, |_| subject.take(batch)) * batch as f64;
+    let ack = measure(calls, &mut took, |_| subject.acknowledge(batch)) * batch as f64;
     took.sort();
     let at = |part: f64| {
         let place = ((took.len() - 1) as f64 * part) as usize;
         took[place].as_secs_f64() * 1e6
     };
+    let cycle = 1.0 / (1.0 / produce + 1.0 / take + 1.0 / ack);
     let disk = size(&dir) as f64 / 1e6;
     let rss = subject.rss_kb().unwrap_or_else(|| rss_kb("self")) as f64 / 1e3;
-    let means = if durability == Durability::Synced { "synced" } else { "written" };
     say(&format!(
-        "{name:<22} {means:<8} {produce:>9.0} {take:>9.0} {ack:>9.0}  {:>7.1} {:>7.1} {:>7.1}  \
-         {disk:>8.1} {rss:>8.1}",
+        "{name:<19} {batch:>5}  {produce:>9.0} {take:>9.0} {ack:>9.0} {cycle:>9.0}  {:>7.1} \
+         {:>7.1} {:>7.1}  {disk:>8.1} {rss:>8.1}",
         at(0.5),
         at(0.99),
         at(0.999)
