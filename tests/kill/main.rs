@@ -9,7 +9,7 @@
 //! `MILLSTREAM_KILLS` says how many lives each workload has (4 if not), `MILLSTREAM_SEED` from
 //! which seed (1).
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod ledger;
 mod workloads;
