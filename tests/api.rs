@@ -433,6 +433,35 @@ fn more_than_may_be_under_way_waits_for_room() {
     assert_eq!(log.len().wait().unwrap(), 6);
 }
 
+#[test]
+fn producers_that_outrun_the_disk_wait_for_it() {
+    const BOUND: u64 = 1 << 20;
+    const ADDERS: u64 = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Db::builder().dir(dir.path()).appendfsync(Fsync::EverySec);
+    let db = builder.setting("aof-unsynced-max-bytes", &BOUND.to_string()).open().unwrap();
+    let jobs = db.stream("jobs").max_len(10);
+    let add = |blocking: bool| {
+        let aof = db.core().aof().unwrap();
+        for _ in 0..200 {
+            let added = jobs.add([7; 10_000]);
+            let added = if blocking { added.wait() } else { block_on(added) };
+            added.unwrap();
+            // The durable position only rises, so this is at most what was unsynced at the end's
+            // reading. Each adder may have found room when there was just a little.
+            let unsynced = aof.end().0.saturating_sub(aof.durable().0);
+            assert!(unsynced <= BOUND + ADDERS * 11_000, "{unsynced} bytes are unsynced");
+        }
+    };
+    thread::scope(|scope| {
+        for n in 0..ADDERS {
+            let add = &add;
+            scope.spawn(move || add(n % 2 == 0));
+        }
+    });
+    assert!(db.core().aof().unwrap().end().0 > 7 * BOUND, "it was reached again and again");
+}
+
 #[tokio::test]
 async fn it_runs_inside_a_runtime_of_one_thread() {
     let db = Arc::new(memory());

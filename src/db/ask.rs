@@ -282,6 +282,10 @@ impl Ask {
             }
         };
         if !core.is_released(parcel.position) {
+            if let Some(aof) = core.aof() {
+                // This thread waits anyway: it need not wake another one to be woken by it.
+                aof.sync_through(parcel.position)?;
+            }
             block_on(core.released(parcel.position))?;
         }
         Ok(parcel)

@@ -222,6 +222,15 @@ impl Aof {
         self.log.sync().map(Position)
     }
 
+    /// Makes the log durable through `position` on this thread, unless it is when another thread's
+    /// sync has ended: for a caller that would only wait for the sync thread.
+    ///
+    /// # Errors
+    /// As [`Aof::sync`].
+    pub fn sync_through(&self, position: Position) -> Result<(), StorageError> {
+        self.log.sync_through(position.0).map(drop)
+    }
+
     /// Does what the sync thread does besides syncing: writes what a full disk refused, allocates
     /// ahead, begins a new segment where one is due, and appends a mark if the durable position is
     /// not proven yet. Only for callers that run without the thread.

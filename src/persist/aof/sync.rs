@@ -91,7 +91,16 @@ impl Log {
 
     /// Makes durable what was written before the call; returns the durable position.
     pub(super) fn sync(&self) -> Result<u64, StorageError> {
+        self.sync_through(u64::MAX)
+    }
+
+    /// [`Log::sync`], unless another sync has come through `position` meanwhile.
+    pub(super) fn sync_through(&self, position: u64) -> Result<u64, StorageError> {
         let _syncing = lock(&self.syncing);
+        let durable = self.durable.load(Ordering::Acquire);
+        if durable >= position {
+            return Ok(durable);
+        }
         self.sync_wanted.store(false, Ordering::Release);
         self.unsynced.store(false, Ordering::Release);
         let (written, segment, earlier, name_unsynced) = {
