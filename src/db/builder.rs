@@ -5,8 +5,8 @@ use crate::config::{Config, Fsync};
 use crate::error::Error;
 use std::path::PathBuf;
 
-/// A program's log is replaced by a snapshot when it is so long, or as long as the snapshot: the
-/// files of a queue that is worked off stay below about three times this. Chosen.
+/// A program's log is replaced by a snapshot when it has grown by so much and is as long as the
+/// snapshot. Looked at once a second, and the log behind the snapshot before is kept. Chosen.
 const LOG_BYTES: u64 = 16 << 20;
 
 /// Settings of a database, to be opened. What is not said is as in a server: durable within a
