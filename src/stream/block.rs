@@ -83,6 +83,9 @@ impl Default for BlockLimits {
     }
 }
 
+/// The size in bytes from which a block heeds the steps of allocators.
+const STEPS_FROM: usize = 2048;
+
 /// An entry, borrowed from its block.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRef<'a> {
@@ -164,7 +167,7 @@ impl Block {
         let plan = self.master().plan(fields);
         let max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
         let size = tag_len(self.last_id, id) + plan.size;
-        if self.bytes.len() + size >= max {
+        if self.bytes.len() + size >= max || self.would_waste(size, entries_max) {
             return false;
         }
         self.bytes.reserve(size);
@@ -186,6 +189,21 @@ impl Block {
         self.live += 1;
         self.total += 1;
         true
+    }
+
+    /// Whether one more entry of `size` bytes would begin a step of the sizes that allocators
+    /// have, of which those that are then left until `entries_max` use less than half. Small
+    /// blocks take all their entries: their number is what `~` trims by.
+    #[inline]
+    fn would_waste(&self, size: usize, entries_max: usize) -> bool {
+        let len = self.bytes.len();
+        if len < STEPS_FROM {
+            return false;
+        }
+        // Four steps lie between a power of two and the next.
+        let step = (len / 8 + 1).next_power_of_two();
+        let left = entries_max - self.total as usize;
+        len + size > len.next_multiple_of(step) && size.saturating_mul(left) < step / 2
     }
 
     /// The number of live entries.

@@ -99,3 +99,28 @@ fn limits_count_tombstones_and_bytes() {
     block.shrink();
     block.check();
 }
+
+#[test]
+fn a_block_ends_where_its_last_entries_would_begin_a_step_of_the_allocator() {
+    // The size of an entry's value; how many go into a block, and why there are not more.
+    for (value, entries) in [
+        (16, 100), // the entries: small blocks take all
+        (25, 98),  // the step at 2,560
+        (28, 100), // the entries: more than half of the step from 2,560 is used
+        (100, 40), // the bytes
+    ] {
+        let value = vec![b'x'; value];
+        let fields = [&b"field"[..], &value[..]];
+        let fields = Fields::Slices(&fields);
+        let mut block = Block::new(EntryId::new(1, 1), &fields, 0);
+        for seq in 2.. {
+            if !block.append(EntryId::new(1, seq), &fields, BlockLimits::default()) {
+                break;
+            }
+        }
+        assert_eq!(block.total(), entries, "value of {} bytes", value.len());
+        let step = if block.bytes_len() < STEPS_FROM { 256 } else { 512 };
+        let waste = block.bytes_len().next_multiple_of(step) - block.bytes_len();
+        assert!(waste < step / 2, "{waste} bytes are lost");
+    }
+}
