@@ -291,11 +291,10 @@ fn no_lint_is_switched_off() {
 
 #[test]
 fn the_readme_lists_exactly_the_commands_of_the_table() {
-    let Ok(text) = fs::read_to_string(root().join("README.md")) else { return };
+    let text = fs::read_to_string(root().join("README.md")).expect("there is a README");
     let listed = text.split("<!-- commands -->").nth(1);
-    let Some(listed) = listed.and_then(|rest| rest.split("<!-- /commands -->").next()) else {
-        return;
-    };
+    let listed = listed.and_then(|rest| rest.split("<!-- /commands -->").next());
+    let listed = listed.expect("the README marks its table of commands");
     let rows = listed.lines().filter_map(|line| line.strip_prefix("| `"));
     let listed: BTreeSet<String> =
         rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
@@ -307,4 +306,17 @@ fn the_readme_lists_exactly_the_commands_of_the_table() {
     let missing = known.difference(&listed).map(|name| format!("the README lacks {name}"));
     let unknown = listed.difference(&known).map(|name| format!("the README has {name}"));
     none(missing.chain(unknown).collect());
+}
+
+#[test]
+fn every_test_that_the_readme_names_is_there() {
+    let text = fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let named: Vec<(&str, &str)> =
+        text.split('`').filter_map(|word| word.split_once(".rs::")).collect();
+    assert!(!named.is_empty(), "what is promised names its tests");
+    let missing = named.iter().filter(|(file, test)| {
+        let source = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+        !source.contains(&format!("#[test]\nfn {test}()"))
+    });
+    none(missing.map(|(file, test)| format!("{file}.rs has no test {test}")).collect());
 }

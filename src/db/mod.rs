@@ -31,6 +31,8 @@ pub mod latency;
 mod memory;
 pub mod pause;
 mod process;
+#[cfg(test)]
+mod promise_tests;
 pub mod queue;
 mod rest;
 pub(crate) mod run;
