@@ -219,6 +219,20 @@ pub fn crc64(seed: u64, parts: &[&[u8]]) -> u64 {
     digest.sum64()
 }
 
+/// The seed with which [`crc64`] of `parts` is `crc`: there always is one, and only one.
+pub fn crc64_seed(crc: u64, parts: &[&[u8]]) -> u64 {
+    const POLYNOMIAL: u64 = 0xc96c_5795_d787_0f42;
+    // A step forward shifts right, and the polynomial has the highest bit.
+    let back = |state: u64| match state >> 63 {
+        0 => state << 1,
+        _ => ((state ^ POLYNOMIAL) << 1) | 1,
+    };
+    let back_over = |state, bits: u32| (0..bits).fold(state, |state, _| back(state));
+    let bytes = parts.iter().rev().flat_map(|part| part.iter().rev());
+    let state = bytes.fold(!crc, |state, &byte| back_over(state, 8) ^ u64::from(byte));
+    !back_over(state, 64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,5 +286,9 @@ mod tests {
     fn the_checksum_depends_on_the_seed_and_not_on_the_split() {
         assert_eq!(crc64(1, &[b"ab", b"c"]), crc64(1, &[b"abc"]));
         assert_ne!(crc64(1, &[b"abc"]), crc64(2, &[b"abc"]));
+        for seed in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            let parts: [&[u8]; 3] = [b"a", b"", b"bc\xff\0"];
+            assert_eq!(crc64_seed(crc64(seed, &parts), &parts), seed);
+        }
     }
 }

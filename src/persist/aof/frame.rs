@@ -25,7 +25,7 @@
 //!
 //! So a header takes 14 to 32 bytes, commonly 16.
 
-use crate::codec::{Cursor, VARINT_MAX, crc64, put_u32, put_u64};
+use crate::codec::{Cursor, VARINT_MAX, crc64, crc64_seed, put_u32, put_u64};
 use crate::persist::FORMAT_VERSION;
 
 /// The bytes of a segment before its first frame.
@@ -153,6 +153,16 @@ impl FrameHeader {
         let (header, payload) = frame.split_at(self.header_bytes);
         let crc = frame_crc(seed, position, &header[8..], payload_crc(payload));
         crc.to_le_bytes() == header[..8]
+    }
+
+    /// The seed with which `frame` would verify; a file whose header is lost is known by frames
+    /// that have the same.
+    pub(super) fn seed(&self, frame: &[u8], position: u64) -> Option<u64> {
+        let (header, payload) = frame.split_at(self.header_bytes);
+        let (crc, covered) = header.split_first_chunk()?;
+        let payload_crc = payload_crc(payload).to_le_bytes();
+        let parts: [&[u8]; 3] = [&position.to_le_bytes(), covered, &payload_crc];
+        Some(crc64_seed(u64::from_le_bytes(*crc), &parts))
     }
 }
 

@@ -6,6 +6,11 @@
 //! Otherwise bytes that were promised are damaged, and the log refuses to open: nothing is skipped.
 //! Only bytes behind `p` can name a position above it, so one pass decides.
 //!
+//! A segment without a whole header has no frame that can be checked, and ends the log where it
+//! begins. Its frames still prove what they name: two of them that verify with one seed are
+//! frames of one file. A segment whose header never reached the disk was never synced, so its
+//! frames name nothing behind its start.
+//!
 //! A segment ends where the next one starts. What it holds beyond was cut earlier.
 
 use std::path::{Path, PathBuf};
@@ -152,7 +157,7 @@ struct Segment {
     start: u64,
     file: Arc<dyn DiskFile>,
     len: u64,
-    /// `None` if the header is bad: then no frame can be checked.
+    /// `None` if the header is bad: then no frame can be checked, until `find_seed`.
     header: Option<SegmentHeader>,
     window: Vec<u8>,
     window_at: u64,
@@ -218,23 +223,32 @@ impl Segment {
     /// The frame at `position`, if one is there and whole.
     fn frame(&mut self, position: u64) -> Result<Option<Frame<'_>>, StorageError> {
         let Some(SegmentHeader { seed, .. }) = self.header else { return Ok(None) };
+        let Some((header, frame)) = self.candidate(position)? else { return Ok(None) };
+        if !header.verify(frame, seed, position) {
+            return Ok(None);
+        }
+        let payload = &frame[header.header_bytes..];
+        let end = position + frame.len() as u64;
+        Ok(Some(Frame { payload, end, durable: header.durable }))
+    }
+
+    /// What may be a frame at `position`, by its length; no checksum is compared.
+    fn candidate(&mut self, position: u64) -> Result<Option<(FrameHeader, &[u8])>, StorageError> {
         let offset = self.offset(position);
         let Some(header) = FrameHeader::decode(self.bytes(offset, FRAME_HEADER_MAX)?, position)
         else {
             return Ok(None);
         };
         let Some(len) = header.frame_bytes() else { return Ok(None) };
-        let Some(end) = position.checked_add(len as u64) else { return Ok(None) };
+        if position.checked_add(len as u64).is_none() {
+            return Ok(None);
+        }
         // A length from damaged bytes must not allocate more than the file has.
         if len as u64 > self.len.saturating_sub(offset) {
             return Ok(None);
         }
         let frame = self.bytes(offset, len)?;
-        if frame.len() < len || !header.verify(frame, seed, position) {
-            return Ok(None);
-        }
-        let payload = &frame[header.header_bytes..];
-        Ok(Some(Frame { payload, end, durable: header.durable }))
+        Ok((frame.len() == len).then_some((header, frame)))
     }
 
     /// Decides on the bad frame at `position`, with which the walk ended: an error if it was
@@ -285,6 +299,10 @@ impl Segment {
         mut position: u64,
         content_end: u64,
     ) -> Result<u64, StorageError> {
+        if self.header.is_none() {
+            let seed = self.find_seed(content_end)?;
+            self.header = seed.map(|seed| SegmentHeader { seed, start: self.start, durable: 0 });
+        }
         let Some(header) = self.header else { return Ok(0) };
         let mut durable = header.durable;
         while self.offset(position) < content_end {
@@ -293,18 +311,41 @@ impl Segment {
                 position = frame.end;
                 continue;
             }
-            position += 1;
-            let bytes = self.ahead(self.offset(position))?;
-            match first_candidate(bytes, position) {
-                Some(skip) => position += skip as u64,
-                // A frame may begin in the last bytes, with its position behind them.
-                None if bytes.len() > FRAME_HEADER_MAX => {
-                    position += (bytes.len() - FRAME_HEADER_MAX) as u64;
-                }
-                None => break,
-            }
+            let Some(next) = self.skip(position)? else { break };
+            position = next;
         }
         Ok(durable)
+    }
+
+    /// The seed that two frames, one after the other, have in common.
+    fn find_seed(&mut self, content_end: u64) -> Result<Option<u64>, StorageError> {
+        let (mut position, mut before) = (self.start, None);
+        while self.offset(position) < content_end {
+            if let Some((header, frame)) = self.candidate(position)? {
+                let seed = header.seed(frame, position);
+                if seed.is_some() && seed == before {
+                    return Ok(seed);
+                }
+                before = seed;
+            }
+            let Some(next) = self.skip(position)? else { break };
+            position = next;
+        }
+        Ok(None)
+    }
+
+    /// The next position behind `position` at which it is worth looking for a frame.
+    fn skip(&mut self, position: u64) -> Result<Option<u64>, StorageError> {
+        let position = position + 1;
+        let bytes = self.ahead(self.offset(position))?;
+        Ok(match first_candidate(bytes, position) {
+            Some(skip) => Some(position + skip as u64),
+            // A frame may begin in the last bytes, with its position behind them.
+            None if bytes.len() > FRAME_HEADER_MAX => {
+                Some(position + (bytes.len() - FRAME_HEADER_MAX) as u64)
+            }
+            None => None,
+        })
     }
 
     /// What the window has from `offset` on: more than a frame's header unless the file ends.

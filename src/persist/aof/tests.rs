@@ -379,6 +379,40 @@ fn d5_every_flipped_bit_is_refused_where_it_was_promised_and_cut_where_not() {
 }
 
 #[test]
+fn d5_a_segment_that_lost_both_headers_is_refused_if_anything_in_it_was_promised() {
+    let without_headers = |disk: &FaultDisk, len: usize| {
+        let (disk, path) = (disk.kill(), last_path(disk));
+        let mut bytes = disk.bytes(&path).unwrap();
+        bytes[..len].fill(0);
+        disk.set_bytes(&path, &bytes);
+        disk
+    };
+    let (disk, frames) = sample(40, 5);
+    let header = usize::try_from(SEGMENT_HEADER_BYTES).unwrap();
+    // Also with the first frames gone.
+    for len in (header..header + 500).step_by(7) {
+        assert!(check_damaged(&without_headers(&disk, len), &frames, 0, &format!("{len} zeros")));
+    }
+    // The damaged one is not the last, or not the only one.
+    for after in [None, Some(b"behind it")] {
+        let disk = FaultDisk::new(1);
+        let (aof, _, mut frames) = open(&disk).unwrap();
+        append(&aof, b"first", &mut frames).unwrap();
+        aof.rotate().unwrap();
+        append(&aof, b"second", &mut frames).unwrap();
+        append(&aof, b"third", &mut frames).unwrap();
+        let never_synced = without_headers(&disk, header);
+        assert!(!check_damaged(&never_synced, &frames, 1, "it never was synced"));
+        aof.sync().unwrap();
+        aof.tend();
+        if let Some(payload) = after {
+            append(&aof, payload, &mut frames).unwrap();
+        }
+        assert!(check_damaged(&without_headers(&disk, header), &frames, 0, "it was synced"));
+    }
+}
+
+#[test]
 fn d6_overwritten_swapped_and_dropped_ranges_are_refused_or_cut() {
     let (disk, frames) = sample(120, 6);
     let path = last_path(&disk);
