@@ -31,6 +31,8 @@
 //! | keep a struct in an entry | [`Stream::add_struct`], [`Entry::to`] (feature `serde`) |
 //! | run a stream command as a type | [`Db::call`] with [`command::typed`] |
 //! | run any command by its words | [`Db::command`] |
+//! | run several as one | [`Db::transaction`] |
+//! | use another database than 0 | [`Db::select`] |
 //! | let Redis clients in | [`Db::serve`] (feature `server`) |
 //! | stop | [`Db::close`], or drop it |
 //!
@@ -87,7 +89,7 @@ pub use command::typed::{Mode, Start, Trim};
 pub use command::{Call, Entry, Reply, ToFields};
 pub use config::{Config, Fsync};
 pub use db::queue::{Consumer, Delivery, Follower, Group, Stream};
-pub use db::{Answer, Builder, Db, block_on};
+pub use db::{Answer, Builder, Database, Db, Transaction, block_on};
 pub use error::{CommandError, Error, StorageError};
 #[cfg(feature = "server")]
 pub use server::Listening;

@@ -1,6 +1,9 @@
 //! The embedded database, by its public API alone; also without the `server` feature.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "api/databases.rs"]
+mod databases;
+
 use millstream::command::typed::{Mode, XAdd, XLen};
 use millstream::{
     Answer, CommandError, Consumer, Db, Delivery, EntryId, Error, Fsync, Group, Start, Stream,

@@ -18,7 +18,7 @@ use super::home::{Home, Message, ShardSet};
 use super::run::{self, Blocked, Called, Caller};
 use crate::command::table::{self, Row, Scope};
 use crate::command::value::{Reader, Unexpected};
-use crate::command::{Call, Name, Out, Protocol, REQUESTS_BYTES_MAX, Reply, Requests};
+use crate::command::{Name, Out, Protocol, REQUESTS_BYTES_MAX, Requests};
 use crate::error::{CommandError, Error, StorageError};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
@@ -99,6 +99,9 @@ pub(super) struct Ask {
     pub(super) core: Arc<Core>,
     pub(super) db: u8,
     pub(super) requests: Requests,
+    /// Whether they are run as EXEC runs them: refused together, never waiting, answered by one
+    /// list.
+    pub(super) is_transaction: bool,
     pub(super) lost: Option<Lost>,
 }
 
@@ -303,7 +306,7 @@ impl Ask {
 
     /// Looks the commands up, and finds the shards they want.
     fn route(self) -> Result<(Sent, ShardSet), Error> {
-        let Ask { core, db, requests, lost } = self;
+        let Ask { core, db, requests, is_transaction, lost } = self;
         if requests.is_too_large() {
             let text = format!("ERR a call is limited to {REQUESTS_BYTES_MAX} bytes");
             return Err(CommandError::composed(text).into());
@@ -311,7 +314,13 @@ impl Ask {
         let mut rows = Vec::with_capacity(requests.len());
         let mut set: Option<ShardSet> = None;
         for request in requests.iter() {
+            if request.is_empty() {
+                return Err(CommandError::Fixed("ERR no command was given").into());
+            }
             let row = table::lookup(&request)?;
+            if is_transaction && let Some(error) = run::transaction_refusal(row, &core.config()) {
+                return Err(error.into());
+            }
             if row.scope == Scope::Connection {
                 let text = format!("ERR '{}' is for connections", row.full_name());
                 return Err(CommandError::composed(text).into());
@@ -327,9 +336,8 @@ impl Ask {
             rows.push(row);
         }
         let client = core.asking.next_client.fetch_add(1, Ordering::Relaxed);
-        let protocol = Protocol::Resp3;
-        let caller =
-            Caller { client, db, protocol, no_touch: false, local: true, in_transaction: false };
+        let (protocol, in_transaction) = (Protocol::Resp3, is_transaction);
+        let caller = Caller { client, db, protocol, no_touch: false, local: true, in_transaction };
         let sent = Sent { core, requests, rows, caller, lost, rests: false };
         Ok((sent, set.unwrap_or(ShardSet::One(0))))
     }
@@ -419,13 +427,27 @@ impl Sent {
 
     fn run(&mut self, turn: &mut Turn<'_, '_>) -> RanAll {
         let mut ran = RanAll { replies: Vec::with_capacity(REPLY_BYTES), blocked: None };
+        let (core, now) = (self.core.clone(), turn.now());
+        if self.caller.in_transaction {
+            let mut out = Out::new(&mut ran.replies, self.caller.protocol);
+            let mut requests = self.requests.iter().zip(&self.rows);
+            match requests.find_map(|(request, row)| core.write_refusal(row, &request, now)) {
+                Some(error) => {
+                    out.error(&error);
+                    return ran;
+                }
+                None => out.array(self.rows.len()),
+            }
+        }
         for (request, row) in self.requests.iter().zip(&self.rows) {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
-            if let Some(error) = self.core.write_refusal(row, &request, turn.now()) {
+            if !self.caller.in_transaction
+                && let Some(error) = core.write_refusal(row, &request, now)
+            {
                 out.error(&error);
                 continue;
             }
-            match run::call(&self.core, turn, row, &request, &self.caller, &mut out) {
+            match run::call(&core, turn, row, &request, &self.caller, &mut out) {
                 Called::Replied(None) => {}
                 Called::Replied(Some(code)) => self.count_failure(row.name, &code),
                 Called::Blocked(blocked) => ran.blocked = Some(blocked),
@@ -540,47 +562,6 @@ impl Core {
             moves.changed().await.map_err(|_| Error::Stopped)?;
         }
         Ok(())
-    }
-
-    /// Asks one thing, in a database.
-    pub(super) fn ask<T>(
-        self: &Arc<Self>,
-        db: u8,
-        write: impl FnOnce(&mut Requests),
-        read: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
-    ) -> Answer<T> {
-        let mut requests = Requests::new();
-        write(&mut requests);
-        requests.end();
-        let read = move |reader: &mut Reader| match reader.take_error() {
-            Some(error) => Err(error.into()),
-            None => read(reader),
-        };
-        Answer::new(Ask { core: self.clone(), db, requests, lost: None }, read)
-    }
-
-    /// Runs a typed command, in a database.
-    pub(super) fn call_typed<C: Call>(self: &Arc<Self>, db: u8, call: &C) -> Answer<C::Output> {
-        self.ask(db, |requests| call.write(requests), |reader| Ok(read_as(reader, C::read)))
-    }
-
-    /// Runs any command, in a database.
-    pub(super) fn command<A: AsRef<[u8]>>(
-        self: &Arc<Self>,
-        db: u8,
-        args: impl IntoIterator<Item = A>,
-    ) -> Answer<Reply> {
-        let mut requests = Requests::new();
-        requests.args(args);
-        requests.end();
-        if requests.iter().all(|request| request.is_empty()) {
-            return Answer::failed(CommandError::Fixed("ERR no command was given").into());
-        }
-        let ask = Ask { core: self.clone(), db, requests, lost: None };
-        Answer::new(ask, |reader| match reader.take_error() {
-            Some(error) => Err(error.into()),
-            None => Ok(read_as(reader, Reader::reply)),
-        })
     }
 }
 

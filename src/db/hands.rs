@@ -89,7 +89,8 @@ mod tests {
                 requests.args(words.split(' '));
                 requests.end();
             }
-            let bad = Ask { core: db.core().clone(), db: 0, requests, lost: None };
+            let core = db.core().clone();
+            let bad = Ask { core, db: 0, requests, is_transaction: false, lost: None };
             let bad = Answer::new(bad, |_| Ok(()));
             let answer = if waits {
                 catch_unwind(AssertUnwindSafe(|| bad.wait())).unwrap_or(Err(Error::Stopped))

@@ -7,6 +7,8 @@
 //! | `pause.rs` | CLIENT PAUSE |
 //! | `run.rs` | one command on the shards in hand |
 //! | `hands.rs` | what a panic leaves behind |
+//! | `database.rs` | [`Database`]: one of them, and what it may be asked |
+//! | `transaction.rs` | [`Transaction`]: commands of the program that run together |
 //! | `ask.rs` | calls of the program: to the shard and back, without blocking |
 //! | `rest.rs` | shards at rest, which callers that may block drive themselves |
 //! | `builder.rs` | how a program opens its database |
@@ -23,6 +25,7 @@ mod ask;
 mod borrow;
 mod builder;
 mod configure;
+mod database;
 mod debug;
 mod hands;
 pub mod home;
@@ -39,9 +42,12 @@ pub(crate) mod run;
 pub mod save;
 pub mod slowlog;
 pub mod stats;
+mod transaction;
 
 pub use ask::{Answer, UNDER_WAY_BYTES, block_on};
 pub use builder::Builder;
+pub use database::Database;
+pub use transaction::Transaction;
 
 use crate::command::{Call, Reply};
 use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
@@ -232,7 +238,7 @@ impl Db {
     /// # Ok::<(), millstream::Error>(())
     /// ```
     pub fn call<C: Call>(&self, call: C) -> Answer<C::Output> {
-        self.core.call_typed(0, &call)
+        self.zero().call(call)
     }
 
     /// Runs any command of the wire, by its words, and gives its reply in RESP3. Commands about a
@@ -247,7 +253,7 @@ impl Db {
     /// # Ok::<(), millstream::Error>(())
     /// ```
     pub fn command<A: AsRef<[u8]>>(&self, args: impl IntoIterator<Item = A>) -> Answer<Reply> {
-        self.core.command(0, args)
+        self.zero().command(args)
     }
 
     /// What was found in the directory, if the data is kept in one.

@@ -5,6 +5,7 @@ use super::admin::{self, After, Shutdown};
 use super::home::ShardSet;
 use crate::command::table::{self, Flags, Row, Scope};
 use crate::command::{Name, Out, Protocol, Ran, Request};
+use crate::config::{CompatProfile, Config};
 use crate::error::{CommandError, StorageError};
 use crate::shard::waiters::{WaitCell, Woken};
 use crate::shard::{Blocker, Turn};
@@ -114,6 +115,19 @@ fn on_database(
     Ok(match admin::run(core, turn, row, request, &caller, out)? {
         After::Nothing => Called::Replied(None),
         After::Shutdown(how) => Called::Shutdown(how),
+    })
+}
+
+/// Why a command may not be part of a transaction.
+pub(crate) fn transaction_refusal(row: &Row, config: &Config) -> Option<CommandError> {
+    let valkey = config.compat_profile == CompatProfile::Valkey;
+    let nests = matches!(row.name, Name::Multi | Name::Watch);
+    (row.flags.has(Flags::NO_MULTI) || (valkey && nests)).then(|| match valkey {
+        true => CommandError::composed(format!(
+            "ERR Command '{}' not allowed inside a transaction",
+            row.full_name()
+        )),
+        false => CommandError::Fixed("ERR Command not allowed inside a transaction"),
     })
 }
 

@@ -13,7 +13,7 @@
 //! A position in a name has 20 decimal digits. There is no manifest: the names are all there is.
 //!
 //! Opening a new directory syncs nothing, since nothing in it is promised: its name, the lock's and
-//! the first segment's become durable with the first thing that is, by [`Directory::sync`]. Until
+//! the first segment's become durable with the first thing that is, by `Directory::sync`. Until
 //! then the version is missing in `LOCK`.
 
 pub mod aof;

@@ -10,7 +10,7 @@ use crate::command::table::{Flags, Name, Row};
 use crate::command::{Out, OwnedRequest, Protocol, Request, docs};
 use crate::config::{CompatProfile, Config};
 use crate::db::pause::Paused;
-use crate::db::run::Caller;
+use crate::db::run::{Caller, transaction_refusal};
 use crate::db::{database_count, info};
 use crate::error::CommandError;
 use crate::keyspace::KeyName;
@@ -143,17 +143,7 @@ impl Client {
             return Some(CommandError::Fixed("NOAUTH Authentication required."));
         }
         if self.queue.is_some() {
-            let valkey = config.compat_profile == CompatProfile::Valkey;
-            let nests = matches!(row.name, Name::Multi | Name::Watch);
-            if row.flags.has(Flags::NO_MULTI) || (valkey && nests) {
-                return Some(match valkey {
-                    true => CommandError::composed(format!(
-                        "ERR Command '{}' not allowed inside a transaction",
-                        row.full_name()
-                    )),
-                    false => CommandError::Fixed("ERR Command not allowed inside a transaction"),
-                });
-            }
+            return transaction_refusal(row, config);
         }
         None
     }

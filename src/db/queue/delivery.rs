@@ -2,8 +2,9 @@
 //! goes back to the group at once, so an early return or a panic loses nothing.
 
 use super::group::Place;
-use crate::command::Entry;
 use crate::command::typed::Mode;
+use crate::command::{Entry, Requests};
+use crate::db::Database;
 use crate::db::ask::Answer;
 use crate::stream::EntryId;
 use bytes::Bytes;
@@ -65,6 +66,16 @@ impl Delivery {
             self.keep();
             acknowledged > 0
         })
+    }
+
+    /// The database that it is in.
+    pub(in crate::db) fn database(&self) -> &Database {
+        self.place.database()
+    }
+
+    /// Writes the request of [`Delivery::ack`].
+    pub(in crate::db) fn write_ack(&self, requests: &mut Requests) {
+        self.place.write_ack(vec![self.id()], requests);
     }
 
     /// Gives the entry back: the next consumer that asks gets it.

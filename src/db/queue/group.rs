@@ -7,7 +7,7 @@ use crate::command::typed::{
     Call, Delivered, Mode, PendingSummary, References, Start, XAck, XAckDel, XAutoClaim,
     XGroupDestroy, XGroupSetId, XNack, XPending, XReadGroup,
 };
-use crate::db::Core;
+use crate::db::Database;
 use crate::db::ask::{Answer, Ask, read_as};
 use crate::error::Error;
 use crate::stream::EntryId;
@@ -30,7 +30,7 @@ pub struct Group {
 /// A group of a stream of a database, and how it is used.
 #[derive(Clone)]
 pub(super) struct Place {
-    core: Arc<Core>,
+    database: Database,
     key: Bytes,
     group: Bytes,
     lease: Duration,
@@ -55,20 +55,41 @@ impl fmt::Debug for Group {
 impl Place {
     /// Acknowledges entries; answers how many were pending.
     pub(super) fn ack(&self, ids: Vec<EntryId>) -> Answer<u64> {
-        let (key, group) = (self.key.clone(), self.group.clone());
         if self.deletes {
-            let call = XAckDel { key, group, references: References::Acked, ids };
-            return self.core.call_typed(0, &call).map(|deleted| {
+            return self.database.call_by_ref(&self.xackdel(ids)).map(|deleted| {
                 let missing = crate::command::typed::Deleted::Missing;
                 deleted.iter().filter(|one| **one != missing).count() as u64
             });
         }
-        self.core.call_typed(0, &XAck { key, group, ids })
+        self.database.call_by_ref(&self.xack(ids))
+    }
+
+    /// Writes the request of [`Place::ack`].
+    pub(super) fn write_ack(&self, ids: Vec<EntryId>, requests: &mut Requests) {
+        match self.deletes {
+            true => self.xackdel(ids).write(requests),
+            false => self.xack(ids).write(requests),
+        }
+        requests.end();
+    }
+
+    fn xack(&self, ids: Vec<EntryId>) -> XAck {
+        XAck { key: self.key.clone(), group: self.group.clone(), ids }
+    }
+
+    fn xackdel(&self, ids: Vec<EntryId>) -> XAckDel {
+        let (key, group) = (self.key.clone(), self.group.clone());
+        XAckDel { key, group, references: References::Acked, ids }
+    }
+
+    /// The database that it is in.
+    pub(super) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Gives entries back; answers how many were pending.
     pub(super) fn nack(&self, ids: Vec<EntryId>, mode: Mode) -> Answer<u64> {
-        self.core.call_typed(0, &self.xnack(ids, mode))
+        self.database.call_by_ref(&self.xnack(ids, mode))
     }
 
     /// Gives entries back, and waits for nothing.
@@ -76,7 +97,7 @@ impl Place {
         let mut requests = Requests::new();
         self.xnack(ids, mode).write(&mut requests);
         requests.end();
-        Ask { core: self.core.clone(), db: 0, requests, lost: None }.send_off();
+        self.database.ask_of(requests).send_off();
     }
 
     fn xnack(&self, ids: Vec<EntryId>, mode: Mode) -> XNack {
@@ -94,13 +115,13 @@ impl Place {
             just_id: true,
             ..Default::default()
         };
-        self.core.call_typed(0, &claim).map(drop)
+        self.database.call_by_ref(&claim).map(drop)
     }
 }
 
 impl Group {
-    pub(super) fn new(core: Arc<Core>, key: Bytes, group: Bytes) -> Self {
-        Group { place: Arc::new(Place { core, key, group, lease: LEASE, deletes: false }) }
+    pub(super) fn new(database: Database, key: Bytes, group: Bytes) -> Self {
+        Group { place: Arc::new(Place { database, key, group, lease: LEASE, deletes: false }) }
     }
 
     /// Its name.
@@ -163,7 +184,7 @@ impl Group {
     /// [`crate::CommandError::NoGroup`].
     pub fn pending(&self) -> Answer<PendingSummary> {
         let (key, group) = (self.place.key.clone(), self.place.group.clone());
-        self.place.core.call_typed(0, &XPending { key, group })
+        self.place.database.call_by_ref(&XPending { key, group })
     }
 
     /// Goes on elsewhere: replays from a place or a time ([`Start::at`]), or skips. What is
@@ -173,7 +194,7 @@ impl Group {
     /// [`crate::CommandError::NoGroup`].
     pub fn go_to(&self, start: Start) -> Answer<()> {
         let (key, group) = (self.place.key.clone(), self.place.group.clone());
-        self.place.core.call_typed(0, &XGroupSetId { key, group, start, entries_read: None })
+        self.place.database.call_by_ref(&XGroupSetId { key, group, start, entries_read: None })
     }
 
     /// Deletes the group and what is pending in it; answers whether there was one.
@@ -182,7 +203,7 @@ impl Group {
     /// [`Error::Stopped`], [`Error::Storage`].
     pub fn destroy(&self) -> Answer<bool> {
         let (key, group) = (self.place.key.clone(), self.place.group.clone());
-        self.place.core.call_typed(0, &XGroupDestroy { key, group })
+        self.place.database.call_by_ref(&XGroupDestroy { key, group })
     }
 }
 
@@ -352,7 +373,7 @@ impl Consumer {
             }
         });
         let (place, consumer) = (self.place.clone(), self.name.clone());
-        let ask = Ask { core: self.place.core.clone(), db: 0, requests, lost: Some(lost) };
+        let ask = Ask { lost: Some(lost), ..self.place.database.ask_of(requests) };
         Answer::new(ask, move |reader| {
             if let Some(error) = reader.take_error() {
                 return Err(error.into());

@@ -24,8 +24,8 @@ mod ser;
 pub use delivery::Delivery;
 pub use group::{Consumer, Group};
 
-use super::ask::{Answer, Ask, read_as};
-use super::{Core, Db};
+use super::ask::{Answer, read_as};
+use super::{Database, Db};
 use crate::command::typed::{GroupInfo, XGroupCreate};
 use crate::command::typed::{
     Start, Trim, XDel, XInfoGroups, XLen, XRange, XRead, XRevRange, XTrim,
@@ -37,13 +37,19 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 use std::time::Duration;
 
-impl Db {
-    /// A stream of database 0, by its key.
+impl Database {
+    /// A stream of this database, by its key.
     pub fn stream(&self, key: impl Into<Bytes>) -> Stream {
-        Stream { core: self.core.clone(), key: key.into(), max_len: None }
+        Stream { database: self.clone(), key: key.into(), max_len: None }
+    }
+}
+
+impl Db {
+    /// A stream of database 0, by its key; of another one by [`Db::select`].
+    pub fn stream(&self, key: impl Into<Bytes>) -> Stream {
+        self.zero().stream(key)
     }
 }
 
@@ -65,7 +71,7 @@ impl Db {
 /// ```
 #[derive(Clone)]
 pub struct Stream {
-    core: Arc<Core>,
+    database: Database,
     key: Bytes,
     max_len: Option<u64>,
 }
@@ -241,7 +247,7 @@ impl Stream {
     /// # Errors
     /// [`CommandError::WrongType`].
     pub fn group(&self, name: impl Into<Bytes>, start: Start) -> Answer<Group> {
-        let group = Group::new(self.core.clone(), self.key.clone(), name.into());
+        let group = Group::new(self.database.clone(), self.key.clone(), name.into());
         let (key, name) = (self.key.clone(), group.name().clone());
         let create = XGroupCreate { key, group: name, start, create: true, entries_read: None };
         let mut requests = Requests::new();
@@ -261,7 +267,13 @@ impl Stream {
         self.call(&XInfoGroups { key: self.key.clone() })
     }
 
-    fn write_add(&self, fields: &impl ToFields, requests: &mut Requests) {
+    /// The database that it is in.
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Writes the request of [`Stream::add`].
+    pub(super) fn write_add(&self, fields: &impl ToFields, requests: &mut Requests) {
         requests.arg("XADD").arg(&self.key);
         if let Some(max_len) = self.max_len {
             requests.arg("MAXLEN").arg("~").number(max_len);
@@ -272,7 +284,7 @@ impl Stream {
     }
 
     fn call<C: Call>(&self, call: &C) -> Answer<C::Output> {
-        self.core.call_typed(0, call)
+        self.database.call_by_ref(call)
     }
 
     fn ask<T>(
@@ -280,7 +292,7 @@ impl Stream {
         requests: Requests,
         read: impl FnOnce(&mut crate::command::value::Reader) -> Result<T, Error> + Send + 'static,
     ) -> Answer<T> {
-        Answer::new(Ask { core: self.core.clone(), db: 0, requests, lost: None }, read)
+        Answer::new(self.database.ask_of(requests), read)
     }
 }
 
