@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_extension_and_flipped_bit_is_an_error() {
+    fn d05_every_truncation_extension_and_flipped_bit_of_a_snapshot_is_an_error() {
         let disk = FaultDisk::new(1);
         let directory = directory(&disk);
         let sections = sample(&[40, 0, 300]);

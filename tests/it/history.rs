@@ -365,11 +365,11 @@ fn run(policy: &str) {
 }
 
 #[test]
-fn killed_under_load_with_appendfsync_always_no_acknowledged_change_is_lost() {
+fn d01_killed_under_load_with_appendfsync_always_no_acknowledged_change_is_lost() {
     run("always");
 }
 
 #[test]
-fn killed_under_load_with_appendfsync_everysec_no_acknowledged_change_is_lost() {
+fn d01_killed_under_load_with_appendfsync_everysec_no_acknowledged_change_is_lost() {
     run("everysec");
 }

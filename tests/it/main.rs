@@ -17,6 +17,7 @@ mod peers;
 mod pubsub;
 mod resp;
 mod restart;
+mod saving;
 mod scale;
 mod storm;
 mod streams;

@@ -242,22 +242,22 @@ fn a_server_that_is_told_to_stop_ends_well_and_lets_its_clients_go() {
 }
 
 #[test]
-fn restarts_without_writes_add_nothing() {
+fn d08_a_hundred_restarts_without_writes_add_nothing() {
     let server = Server::start(&[]);
     build(&mut server.connect());
     let seen = picture(&mut server.connect());
     let mut place = server.kill();
     let mut sizes = Vec::new();
-    for round in 0..12 {
+    for round in 0..100 {
         let server = place.start(&[]);
-        if round == 11 {
+        if round % 33 == 0 {
             compare(&seen, &picture(&mut server.connect()));
         }
         place = if round % 2 == 0 { server.kill() } else { server.stop().0 };
         sizes.push((place.segments().len(), content(&place).len()));
     }
-    assert_eq!(sizes[3].0, sizes[11].0, "segments: {sizes:?}");
-    assert!(sizes[11].1 <= sizes[3].1 + 8 * 64, "{sizes:?}");
+    // From the third on, of which each begins where the one before it has begun.
+    assert!(sizes[2..].windows(3).all(|sizes| sizes[0] == sizes[2]), "{sizes:?}");
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn lay_out(place: &Place, segment: &PathBuf, bytes: &[u8]) {
 }
 
 #[test]
-fn a_log_that_was_cut_anywhere_opens_with_a_prefix_and_keeps_what_follows() {
+fn d04_a_log_that_was_cut_anywhere_opens_with_a_prefix_and_keeps_what_follows() {
     let (place, segment, bytes) = log_of(40);
     let mut by_length: Vec<(usize, usize)> = Vec::new();
     for len in places(bytes.len(), 40) {
@@ -360,7 +360,7 @@ fn a_log_that_was_cut_anywhere_opens_with_a_prefix_and_keeps_what_follows() {
 }
 
 #[test]
-fn a_damaged_byte_is_refused_by_its_place_or_costs_nothing_that_was_promised() {
+fn d05_a_damaged_byte_is_refused_by_its_place_or_costs_nothing_that_was_promised() {
     let (place, segment, bytes) = log_of(40);
     let (mut refused, mut tried) = (0, 0);
     for at in places(bytes.len(), 60) {
@@ -461,7 +461,7 @@ fn a_server_that_is_killed_while_it_saves_comes_back_with_everything() {
 }
 
 #[test]
-fn every_version_of_the_files_is_read() {
+fn d09_every_version_of_the_files_is_read() {
     let versions = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap();
     for version in versions.map(|entry| entry.unwrap().path()) {
         let place = Place::new();

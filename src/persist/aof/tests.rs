@@ -319,7 +319,7 @@ fn what_was_synced_is_followed_by_proof_of_it() {
 }
 
 #[test]
-fn d4_a_log_cut_at_every_byte_opens_with_a_prefix_and_goes_on() {
+fn d04_a_log_cut_at_every_byte_opens_with_a_prefix_and_goes_on() {
     let (disk, frames) = sample(60, 4);
     let path = last_path(&disk);
     let bytes = disk.bytes(&path).unwrap();
@@ -355,7 +355,7 @@ fn check_damaged(disk: &FaultDisk, frames: &Frames, promised: usize, what: &str)
 }
 
 #[test]
-fn d5_every_flipped_bit_is_refused_where_it_was_promised_and_cut_where_not() {
+fn d05_every_flipped_bit_is_refused_where_it_was_promised_and_cut_where_not() {
     let (disk, frames) = sample(40, 5);
     let path = last_path(&disk);
     let bytes = disk.bytes(&path).unwrap();
@@ -379,7 +379,7 @@ fn d5_every_flipped_bit_is_refused_where_it_was_promised_and_cut_where_not() {
 }
 
 #[test]
-fn d5_a_segment_that_lost_both_headers_is_refused_if_anything_in_it_was_promised() {
+fn d05_a_segment_that_lost_both_headers_is_refused_if_anything_in_it_was_promised() {
     let without_headers = |disk: &FaultDisk, len: usize| {
         let (disk, path) = (disk.kill(), last_path(disk));
         let mut bytes = disk.bytes(&path).unwrap();
@@ -413,7 +413,7 @@ fn d5_a_segment_that_lost_both_headers_is_refused_if_anything_in_it_was_promised
 }
 
 #[test]
-fn d6_overwritten_swapped_and_dropped_ranges_are_refused_or_cut() {
+fn d06_overwritten_swapped_and_dropped_ranges_are_refused_or_cut() {
     let (disk, frames) = sample(120, 6);
     let path = last_path(&disk);
     let original = disk.bytes(&path).unwrap();
@@ -493,7 +493,7 @@ fn segments_behind_a_cut_are_set_aside_and_go_with_the_segments_before_them() {
 }
 
 #[test]
-fn d8_reopening_a_hundred_times_does_not_grow_the_files() {
+fn d08_reopening_a_hundred_times_does_not_grow_the_files() {
     for clean in [false, true] {
         let (mut disk, frames) = sample(20, 8);
         let (aof, ..) = open(&disk).unwrap();
@@ -581,7 +581,7 @@ fn live(disk: &FaultDisk, frames: &Frames, rng: &mut Rng) -> (FaultDisk, Frames,
 }
 
 #[test]
-fn d3_after_any_crash_the_log_is_a_prefix_with_everything_that_was_promised() {
+fn d03_after_any_crash_the_log_is_a_prefix_with_everything_that_was_promised() {
     for seed in 0..400 {
         let mut rng = Rng::new(seed);
         let mut disk = FaultDisk::new(seed);
