@@ -5,10 +5,11 @@ use crate::model::{Bytes, Model};
 use crate::workload::Hand;
 use crate::world::{difference, dump, new_shards};
 use millstream::error::StorageError;
-use millstream::keyspace::{Change, Keyspace, Spaces};
 use millstream::persist::aof::{Aof, AofOptions};
 use millstream::persist::{Directory, Position, SyncPolicy};
 use millstream::shard::Shard;
+use millstream::shard::checkpoint::{self, Slice};
+use millstream::shard::recovery::{self, Found, LoadProgress};
 use millstream::testing::{Fault, FaultDisk};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +35,12 @@ pub(crate) struct LogSetup {
 pub(crate) struct Ledger {
     setup: LogSetup,
     disk: FaultDisk,
+    directory: Arc<Directory>,
     pub(crate) aof: Arc<Aof>,
+    /// The snapshot that is being taken.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The newest snapshots that are whole.
+    kept: Vec<Position>,
     /// The state when the log was opened.
     base: Model,
     /// Each frame since: its end, and what it holds.
@@ -45,21 +51,38 @@ pub(crate) struct Ledger {
     touched: Vec<Position>,
     /// The frame that broke the log, and may be in it.
     broken: Option<Vec<Op>>,
+    /// Whether the power is gone.
+    is_off: bool,
+}
+
+/// A snapshot that is being taken.
+pub(crate) struct Snapshot {
+    position: Position,
+    /// The model's state then, as of this time.
+    now: u64,
+    expected: String,
+    epochs: Vec<u32>,
+    slices: Vec<Slice>,
 }
 
 impl Ledger {
     pub(crate) fn new(setup: LogSetup, shards: usize, base: Model) -> Ledger {
         let disk = FaultDisk::new(setup.seed);
-        let (aof, _) = open(&disk, setup.policy, &mut []).unwrap();
+        let (directory, aof, _) =
+            open(&disk, setup.policy, &mut new_shards(1, (0, false), true)).unwrap();
         Ledger {
             setup,
             disk,
+            directory,
             aof,
+            snapshot: None,
+            kept: Vec::new(),
             base,
             frames: Vec::new(),
             open: vec![Vec::new(); shards],
             touched: vec![Position::default(); shards],
             broken: None,
+            is_off: false,
         }
     }
 
@@ -68,7 +91,7 @@ impl Ledger {
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        self.broken.is_some() || self.aof.failure().is_some()
+        self.is_off || self.broken.is_some() || self.aof.failure().is_some()
     }
 
     pub(crate) fn note(&mut self, shard: usize, op: Op) {
@@ -114,20 +137,94 @@ impl Ledger {
         self.disk.fail(fault);
     }
 
+    /// Fixes the state that the next snapshot has: every shard's turn has ended.
+    pub(crate) fn begin_snapshot(&mut self, shards: &mut [Shard], model: &Model) {
+        if self.kept.last() == Some(&self.aof.end()) && self.aof.append_mark().is_err() {
+            return;
+        }
+        let epochs = shards.iter_mut().map(|shard| shard.keyspace_mut().begin_handover());
+        self.snapshot = Some(Snapshot {
+            position: self.aof.end(),
+            now: model.now,
+            expected: model.dump(true),
+            epochs: epochs.collect(),
+            slices: Vec::new(),
+        });
+        // The log goes on where it is if it cannot.
+        drop(self.aof.rotate());
+    }
+
+    /// A shard hands over keys.
+    pub(crate) fn hand_over(&mut self, shards: &mut [Shard], n: usize, budget: usize) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        let mut frozen = Vec::new();
+        shards[n].keyspace_mut().hand_over(budget, &mut frozen);
+        snapshot.slices.push(Slice { shard: n.try_into().unwrap(), frozen });
+    }
+
+    /// Writes the snapshot; the power goes with an operation of that, if it has as many. True if
+    /// there is a new one, which then has the state that it was to have.
+    pub(crate) fn end_snapshot(
+        &mut self,
+        shards: &mut [Shard],
+        cut: Option<u64>,
+        rules: (usize, bool),
+    ) -> Result<bool, String> {
+        for n in 0..shards.len() {
+            self.hand_over(shards, n, usize::MAX);
+        }
+        let Some(snapshot) = self.snapshot.take() else { return Ok(false) };
+        let Snapshot { position, now, expected, epochs, slices } = snapshot;
+        let off_at = cut.map(|operations| self.disk.operations() + operations);
+        off_at.iter().for_each(|&at| self.disk.power_off_at(at));
+        let mut slices = slices.into_iter();
+        let aof = Some(&*self.aof);
+        let taken = checkpoint::take(&self.directory, aof, position, &mut || Ok(slices.next()));
+        if taken.is_ok() {
+            self.kept.push(position);
+            // What cannot be removed now is removed later.
+            drop(checkpoint::retire(&self.directory, &self.aof, &mut self.kept));
+        }
+        for (shard, epoch) in shards.iter_mut().zip(epochs) {
+            shard.keyspace_mut().end_handover(epoch);
+        }
+        self.is_off = off_at.is_some_and(|at| self.disk.operations() > at);
+        if !self.is_off && cut.is_some() {
+            self.disk.power_off_at(u64::MAX);
+        }
+        if taken.is_ok() {
+            let mut loaded = new_shards(3, rules, true);
+            let mut spaces: Vec<_> = loaded.iter_mut().map(Shard::keyspace_mut).collect();
+            let disk = Arc::new(self.disk.kill());
+            let directory = Directory::open(DIR, disk).map_err(|error| error.to_string())?;
+            recovery::load(&directory, position, &mut spaces, &LoadProgress::default())
+                .map_err(|error| format!("the snapshot does not load: {error}"))?;
+            difference(&expected, &dump(&loaded, now, true))
+                .map_err(|error| format!("the snapshot at {position}: {error}"))?;
+        }
+        Ok(taken.is_ok())
+    }
+
     /// Ends the process, or the power too, and opens what is left with `count` shards.
     pub(crate) fn crash(
         &mut self,
         (seed, kill): (u64, bool),
         (count, rules): (u16, (usize, bool)),
         now: u64,
-    ) -> Result<(Vec<Shard>, Model), String> {
+    ) -> Result<(Vec<Shard>, Model, bool), String> {
         let (durable, end) = (self.aof.durable(), self.aof.end());
         let promised = if kill && !self.is_broken() { end } else { durable };
         self.disk = if kill { self.disk.kill() } else { self.disk.crash(seed) };
         let mut shards = new_shards(count, rules, true);
-        let (aof, found) = open(&self.disk, self.setup.policy, &mut shards)
+        self.snapshot = None;
+        let (directory, aof, found) = open(&self.disk, self.setup.policy, &mut shards)
             .map_err(|error| format!("the log does not open: {error}"))?;
-        self.aof = aof;
+        (self.directory, self.aof) = (directory, aof);
+        if let Some(error) = found.damaged.first() {
+            return Err(format!("a snapshot that has a name is not whole: {error}"));
+        }
+        self.kept = found.snapshot.iter().map(|loaded| loaded.position).collect();
+        let found = found.log.end;
         shards.iter().for_each(|shard| shard.keyspace().check());
         if found < promised {
             return Err(format!("{promised} was promised, {found} is there"));
@@ -151,7 +248,8 @@ impl Ledger {
         self.open = vec![Vec::new(); usize::from(count)];
         self.touched = vec![Position::default(); usize::from(count)];
         self.broken = None;
-        Ok((shards, model))
+        self.is_off = false;
+        Ok((shards, model, !self.kept.is_empty()))
     }
 
     /// The model after these.
@@ -181,12 +279,14 @@ impl Ledger {
     }
 }
 
-/// Opens the log of a disk and replays it; gives its end.
+const DIR: &str = "data";
+
+/// Opens what a disk has, and fills shards.
 fn open(
     disk: &FaultDisk,
     policy: SyncPolicy,
     shards: &mut [Shard],
-) -> Result<(Arc<Aof>, Position), StorageError> {
+) -> Result<(Arc<Directory>, Arc<Aof>, Found), StorageError> {
     let options = AofOptions {
         policy,
         unsynced_bytes_max: 64 << 10,
@@ -195,19 +295,8 @@ fn open(
         reserve_bytes: 1 << 10,
         sync_thread: false,
     };
-    let directory = Directory::open("data", Arc::new(disk.clone()))?;
-    let mut keyspaces: Vec<&mut Keyspace> =
-        shards.iter_mut().map(|shard| shard.keyspace_mut()).collect();
-    let (aof, found) = Aof::open(directory, options, Position::default(), &mut |at, payload| {
-        let mut spaces = Spaces::new(&mut keyspaces);
-        Change::decode_all(payload, &mut |change| spaces.apply(&change)).map_err(|error| {
-            StorageError::Damaged {
-                path: "data".into(),
-                offset: at.0,
-                reason: format!("a change does not apply: {error}"),
-            }
-        })
-    })?;
-    drop(keyspaces);
-    Ok((aof, found.end))
+    let directory = Directory::open(DIR, Arc::new(disk.clone()))?;
+    let mut shards: Vec<&mut Shard> = shards.iter_mut().collect();
+    let (aof, found) = recovery::open(&directory, options, &mut shards, &LoadProgress::default())?;
+    Ok((directory, aof, found))
 }

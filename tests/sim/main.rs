@@ -34,6 +34,8 @@ struct Plan {
     jumps: bool,
     /// Whether there is a log, and crashes.
     crashes: bool,
+    /// Whether snapshots are taken.
+    snapshots: bool,
     /// Whether also what no reply promises to keep must be kept.
     everything: bool,
     /// Whether the profile is Valkey's.
@@ -103,10 +105,22 @@ fn log_step(world: &World, rng: &mut Rng, plan: Plan) -> Step {
     let crash = |rng: &mut Rng| Step::Crash {
         seed: rng.next_u64(),
         kill: rng.chance(1, 3),
-        shards: [1, plan.shards][rng.below(2)],
+        shards: match plan.snapshots {
+            true => u16::try_from(1 + rng.below(usize::from(plan.shards))).unwrap(),
+            false => [1, plan.shards][rng.below(2)],
+        },
     };
     if world.ledger.as_ref().is_some_and(Ledger::is_broken) {
         return crash(rng);
+    }
+    if plan.snapshots && rng.chance(1, 3) {
+        return match rng.below(8) {
+            0 => Step::Save { cut: rng.chance(1, 6).then(|| rng.below(14) as u64) },
+            _ => Step::Snapshot {
+                shard: rng.below(usize::from(plan.shards)),
+                budget: 1 + rng.below(3),
+            },
+        };
     }
     match rng.below(60) {
         0 => crash(rng),
@@ -222,6 +236,7 @@ const PLAIN: Plan = Plan {
     malformed: 40,
     jumps: false,
     crashes: false,
+    snapshots: false,
     everything: true,
     valkey: false,
     steps: 400,
@@ -276,9 +291,19 @@ fn a_crash_may_take_only_what_no_reply_promised() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bytes() {
+fn d07_snapshots_at_random_come_back_after_crashes_with_any_number_of_shards() {
+    let plan = Plan { shards: 4, blocks: true, crashes: true, snapshots: true, ..PLAIN };
+    let figures = run_seeds("snapshots", plan, 25);
+    assert!(figures.snapshots > 40 && figures.from_snapshots > 20, "{figures:?}");
+    let figures = run_seeds("lazy snapshots", Plan { everything: false, ..plan }, 25);
+    assert!(figures.snapshots > 40 && figures.from_snapshots > 20, "{figures:?}");
+}
+
+#[test]
+fn m02_the_same_seed_gives_the_same_bytes() {
     let plan = Plan { blocks: true, jumps: true, shards: 4, ..PLAIN };
-    let plans = [plan, Plan { crashes: true, ..plan }];
+    let crashes = Plan { crashes: true, ..plan };
+    let plans = [plan, crashes, Plan { snapshots: true, ..crashes }];
     for (seed, plan) in (1..6).flat_map(|seed| plans.map(|plan| (seed, plan))) {
         let runs = [run_seed(seed, plan), run_seed(seed, plan)];
         let [Ok((first, _)), Ok((second, _))] = runs else { panic!("seed {seed} fails") };

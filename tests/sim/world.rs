@@ -59,6 +59,10 @@ pub(crate) enum Step {
     TendLog,
     /// The disk will fail.
     Fault(Fault),
+    /// A snapshot begins, or a shard hands over some keys to it.
+    Snapshot { shard: usize, budget: usize },
+    /// The snapshot is written; the power goes with the operation of that number.
+    Save { cut: Option<u64> },
     /// The process ends, or the power; then everything is opened again with so many shards.
     Crash { seed: u64, kill: bool, shards: u16 },
 }
@@ -97,6 +101,8 @@ pub(crate) struct Figures {
     pub(crate) served: usize,
     pub(crate) timed_out: usize,
     pub(crate) crashes: usize,
+    pub(crate) snapshots: usize,
+    pub(crate) from_snapshots: usize,
 }
 
 /// The settings all shards go by.
@@ -174,6 +180,15 @@ impl World {
                 self.watches.add(&mut self.shards, &self.model, *db, key);
             }
             Step::EndTurn { shard: n } => self.end_turn(shard(n), &BTreeSet::new(), false)?,
+            Step::Snapshot { shard: n, budget } => self.snapshot(shard(n), *budget)?,
+            Step::Save { cut } => {
+                let rules = self.setup.rules();
+                if let Some(ledger) = &mut self.ledger {
+                    let taken = ledger.end_snapshot(&mut self.shards, *cut, rules)?;
+                    self.figures.snapshots += usize::from(taken);
+                    self.trace.push(u8::from(taken));
+                }
+            }
             Step::Sync | Step::TendLog | Step::Fault(_) | Step::Crash { .. } => {
                 self.log_step(step);
             }
@@ -194,8 +209,31 @@ impl World {
             | Step::Forget { .. }
             | Step::Watch { .. }
             | Step::EndTurn { .. }
+            | Step::Snapshot { .. }
+            | Step::Save { .. }
             | Step::Crash { .. } => {}
         }
+    }
+
+    /// Begins a snapshot, for which all shards are in hand; or one hands over keys to it.
+    fn snapshot(&mut self, n: usize, budget: usize) -> Result<(), String> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        if ledger.snapshot.is_some() {
+            ledger.hand_over(&mut self.shards, n, budget);
+            return Ok(());
+        }
+        let all: BTreeSet<usize> = (0..self.shards.len()).collect();
+        for &n in &all {
+            self.end_turn(n, &BTreeSet::new(), true)?;
+        }
+        self.end_turn(0, &all, true)?;
+        match &mut self.ledger {
+            Some(ledger) if !ledger.is_broken() => {
+                ledger.begin_snapshot(&mut self.shards, &self.model);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn crash(&mut self, seed: u64, kill: bool, count: u16) -> Result<(), String> {
@@ -203,7 +241,8 @@ impl World {
         let now = self.model.now;
         self.shards.clear();
         let left = ledger.crash((seed, kill), (count, self.setup.rules()), now)?;
-        (self.shards, self.model) = left;
+        (self.shards, self.model) = (left.0, left.1);
+        self.figures.from_snapshots += usize::from(left.2);
         self.setup.shards = count;
         self.blocked.clear();
         self.served.clear();
@@ -576,5 +615,7 @@ impl Figures {
         self.served += other.served;
         self.timed_out += other.timed_out;
         self.crashes += other.crashes;
+        self.snapshots += other.snapshots;
+        self.from_snapshots += other.from_snapshots;
     }
 }
