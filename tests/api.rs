@@ -3,6 +3,8 @@
 
 #[path = "api/databases.rs"]
 mod databases;
+#[path = "api/idle.rs"]
+mod idle;
 
 use millstream::command::typed::{Mode, XAdd, XLen};
 use millstream::{

@@ -121,7 +121,7 @@ fn grow(name: &str) {
 /// What an open database costs that is not used.
 fn idle() {
     let dir = tempfile::tempdir_in(place()).expect("a temporary directory");
-    let before = rss_kb("self");
+    let (before, own) = (rss_kb("self"), status_kb("self", "RssAnon:"));
     let mut opened = Vec::new();
     for n in 0..21 {
         let began = Instant::now();
@@ -134,8 +134,9 @@ fn idle() {
             std::thread::sleep(Duration::from_secs(1));
             let threads = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count());
             say(&format!(
-                "idle: {} KiB of memory, {} threads beside the program's",
+                "idle: {} KiB of memory, of which {} are not code, {} threads beside the program's",
                 rss_kb("self") - before,
+                status_kb("self", "RssAnon:") - own,
                 threads - 1
             ));
         }
@@ -209,7 +210,12 @@ fn size(path: &Path) -> u64 {
 
 /// The memory of a process.
 fn rss_kb(process: &str) -> u64 {
+    status_kb(process, "VmRSS:")
+}
+
+/// What the system tells of the memory of a process.
+fn status_kb(process: &str, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
