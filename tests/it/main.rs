@@ -23,6 +23,7 @@ mod storm;
 mod streams;
 mod talk;
 mod transactions;
+mod waiting;
 mod wire;
 
 use std::fmt;

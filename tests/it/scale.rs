@@ -12,19 +12,29 @@ use std::time::{Duration, Instant};
 /// Requests that are under way at once while something is filled.
 const DEPTH: usize = 500;
 
-fn is_large() -> bool {
+pub(crate) fn is_large() -> bool {
     std::env::var_os("MILLSTREAM_SCALE").is_some()
 }
 
-fn many(small: usize, large: usize) -> usize {
+pub(crate) fn many(small: usize, large: usize) -> usize {
     if is_large() { large } else { small }
 }
 
-fn print(line: &str) {
+pub(crate) fn print(line: &str) {
     if is_large() {
         // Nobody reads it if it cannot be written.
         drop(writeln!(std::io::stdout(), "{line}"));
     }
+}
+
+/// Prints a figure beside what it may be at most; `tests/scale/run.sh` fails if one is `TOO MUCH`.
+pub(crate) fn compare(what: &str, figure: f64, at_most: f64, unit: &str) {
+    let verdict = if figure <= at_most { "at most" } else { "TOO MUCH, at most" };
+    print(&format!("{what}: {figure:.3} {unit} ({verdict} {at_most} {unit})"));
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// Runs a command, prints how long it took, and returns the reply.
@@ -41,7 +51,7 @@ fn timed(client: &mut Client, command: &str) -> Value {
 
 /// Sends `count` commands, many at a time, and looks at each reply.
 #[track_caller]
-fn fill(
+pub(crate) fn fill(
     client: &mut Client,
     count: usize,
     command: impl Fn(usize) -> Vec<String>,
@@ -57,13 +67,13 @@ fn fill(
     }
 }
 
-fn words(command: &str) -> Vec<String> {
+pub(crate) fn words(command: &str) -> Vec<String> {
     command.split(' ').map(str::to_owned).collect()
 }
 
 /// Runs `work` while another client sends PING after PING; prints the longest and the 99th
 /// percentile.
-fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
+pub(crate) fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
     let mut pinger = server.connect();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

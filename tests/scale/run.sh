@@ -1,9 +1,10 @@
 #!/bin/sh
-# Runs the tests of tests/it/scale.rs with large numbers on a release build, one after the other,
-# and prints what they measure. Takes some minutes and up to 4 GB of memory, and needs
-# `ulimit -n 20000`. An argument chooses tests by name.
+# Runs tests of tests/it with large numbers on a release build, one after the other, and prints
+# what they measure beside what it may be; fails if a test fails, or if something is too much.
+# Takes some minutes and up to 8 GB of memory, and needs `ulimit -n 20000` and a quiet machine.
+# Arguments choose tests by their names.
 #
-#   tests/scale/run.sh [many_pending_entries]
+#   tests/scale/run.sh [c03_ many_pending_entries]
 #
 # The other long runs are chosen by variables:
 #   MILLSTREAM_LONG=1 cargo test --test it restart::      every byte cut, every byte damaged
@@ -11,4 +12,15 @@
 set -eu
 cd "$(dirname "$0")/../.."
 ulimit -n 20000
-MILLSTREAM_SCALE=1 exec cargo test --release --test it "scale::${1-}" -- --test-threads 1 --nocapture
+[ $# -gt 0 ] || set -- scale:: storm:: waiting::
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+{
+    MILLSTREAM_SCALE=1 cargo test --release --test it -- --test-threads 1 --nocapture "$@" ||
+        echo "TOO MUCH: a test fails"
+} | tee "$said"
+if grep "TOO MUCH" "$said" >/dev/null; then
+    printf '\nNot as it must be:\n'
+    grep "TOO MUCH" "$said"
+    exit 1
+fi
