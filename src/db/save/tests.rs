@@ -184,3 +184,88 @@ fn a_reload_goes_through_a_snapshot() {
     assert_eq!(digest(&world), before);
     assert_eq!(world.info("rdb_saves"), "1");
 }
+
+/// The numbers of the entries in three streams, which must be `1..=n`; gives n.
+fn numbers(world: &World) -> u64 {
+    let mut found = Vec::new();
+    for key in ["s0", "s1", "s2"] {
+        let reply = world.db.command(["XRANGE", key, "-", "+"]).wait().unwrap();
+        let entries = reply.as_array().unwrap_or_default().iter();
+        let ids = entries.filter_map(|entry| entry.as_array()?.first()?.as_text());
+        found.extend(ids.map(|id| id.split_once('-').unwrap().0.parse::<u64>().unwrap()));
+    }
+    found.sort_unstable();
+    assert!(found.iter().copied().eq(1..=found.len() as u64), "{found:?} has gaps");
+    found.len() as u64
+}
+
+fn add(world: &World, n: u64) -> Result<(), crate::error::Error> {
+    let (key, id) = (format!("s{}", n % 3), format!("{n}-0"));
+    world.db.command(["XADD", &key, &id, "field", "value"]).wait().map(drop)
+}
+
+/// Adds entries, with snapshots of each kind between them, until the disk fails. Returns how many
+/// were sent, and how many answered.
+fn live(disk: &FaultDisk) -> (u64, u64) {
+    let (mut sent, mut acked) = (0, 0);
+    let Ok(world) = World::open(disk, LOG) else { return (sent, acked) };
+    for command in ["SAVE", "BGSAVE", "BGREWRITEAOF", "SAVE"] {
+        for _ in 0..4 {
+            sent += 1;
+            if add(&world, sent).is_err() {
+                return (sent, acked);
+            }
+            acked = sent;
+        }
+        world.run(command);
+        sent += 1;
+        if add(&world, sent).is_err() {
+            return (sent, acked);
+        }
+        acked = sent;
+        wait_for(&world, "rdb_bgsave_in_progress", "0");
+        wait_for(&world, "aof_rewrite_in_progress", "0");
+    }
+    drop(world.db.close());
+    (sent, acked)
+}
+
+/// `MILLSTREAM_LONG=1`: after each operation of the first life, not after every third.
+#[test]
+fn d07_the_engine_may_crash_at_any_operation_and_twice_while_it_recovers() {
+    let step = if std::env::var_os("MILLSTREAM_LONG").is_some() { 1 } else { 3 };
+    let ended = |disk: &FaultDisk, n: u64| match n % 3 {
+        0 => disk.kill(),
+        _ => disk.crash(n),
+    };
+    let (mut at, mut recoveries) = (0, 0);
+    loop {
+        let disk = FaultDisk::new(at);
+        disk.power_off_at(at);
+        let (sent, acked) = live(&disk);
+        if disk.operations() <= at {
+            break;
+        }
+        let mut disk = ended(&disk, at);
+        // Recovery has fewer operations than this.
+        for off_at in [at % 50, at % 31] {
+            disk.power_off_at(disk.operations() + off_at);
+            recoveries += u64::from(World::open(&disk, LOG).is_err());
+            disk = ended(&disk, at + off_at);
+        }
+        let shards = (1 + at % 4).to_string();
+        let settings = [LOG, &[("shards", &shards)]].concat();
+        let found = {
+            let world = World::open(&disk, &settings);
+            let world = world.unwrap_or_else(|error| panic!("operation {at}: {error}"));
+            let found = numbers(&world);
+            assert!((acked..=sent).contains(&found), "operation {at}: {found} in {acked}..={sent}");
+            (1..=3).for_each(|n| add(&world, found + n).unwrap());
+            disk = ended(&disk, at);
+            found
+        };
+        assert_eq!(numbers(&open(&disk, LOG)), found + 3, "operation {at}");
+        at += step;
+    }
+    assert!(at > 100 && recoveries * step > 100, "{at} operations, {recoveries} recoveries");
+}

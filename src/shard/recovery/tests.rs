@@ -205,6 +205,68 @@ fn a_stream_of_many_sections_comes_back() {
     assert_eq!(again.found.log.frames, 0);
 }
 
+/// A log of all kinds of records, and the state after each command with the log's end then.
+fn all_kinds() -> (FaultDisk, Vec<(Position, State)>) {
+    let disk = FaultDisk::new(4);
+    let mut rng = Rng::new(4);
+    let mut world = World::open(&disk, 2).unwrap();
+    let mut states = vec![(Position::default(), State::new())];
+    for n in 1..=150 {
+        world.run(&command(&mut rng, n)).unwrap();
+        states.push((world.aof.end(), world.state()));
+        if n % 20 != 0 {
+            continue;
+        }
+        // One frame of several shards, as a transaction has.
+        let mut hand: Vec<&mut Shard> = world.shards.iter_mut().collect();
+        let mut turn = Turn::new(&mut hand, UnixMs(world.now));
+        for key in 0..5 {
+            let words = format!("XADD k{key} {}-5 f v", 1000 + n);
+            let request = OwnedRequest::new(words.split(' ').map(str::as_bytes));
+            let mut reply = Vec::new();
+            let mut out = Out::new(&mut reply, Protocol::Resp2);
+            let request = request.request();
+            drop(turn.run(table::lookup(&request).unwrap(), &request, 0, &mut out));
+        }
+        turn.end(Some(&world.aof)).unwrap();
+        states.push((world.aof.end(), world.state()));
+    }
+    (disk, states)
+}
+
+#[test]
+fn d04_a_log_of_all_kinds_of_records_cut_at_every_byte_is_a_prefix_and_goes_on() {
+    let (disk, states) = all_kinds();
+    let path = Path::new("/data/aof-00000000000000000000.log");
+    let whole = disk.bytes(path).unwrap();
+    let frames_at = 8192;
+    let end = frames_at + usize::try_from(states.last().unwrap().0.0).unwrap();
+    let (mut cuts, mut between) = (0, 0);
+    for len in (0..frames_at).step_by(512).chain(frames_at..=end) {
+        let disk = disk.kill();
+        disk.set_bytes(path, &whole[..len]);
+        let mut world = World::open(&disk, 1 + u16::try_from(len % 3).unwrap()).unwrap();
+        let whole_bytes = len.saturating_sub(frames_at) as u64;
+        let (at, state) = states.iter().rfind(|(at, _)| at.0 <= whole_bytes).unwrap();
+        cuts += 1;
+        if world.aof.end() == *at {
+            assert_eq!(world.state(), *state, "cut at {len}");
+        } else {
+            // A command that changed two shards, by itself and not in a transaction.
+            between += 1;
+            assert!(world.aof.end() > *at && world.aof.end().0 <= whole_bytes, "cut at {len}");
+        }
+        for n in 1..=3 {
+            world.run(&format!("XADD more {n}-0 f v")).unwrap();
+        }
+        world.aof.sync().unwrap();
+        let state = world.state();
+        let again = World::open(&disk.crash(len as u64), 2).unwrap();
+        assert_eq!(again.state(), state, "cut at {len}");
+    }
+    assert!(between * 10 < cuts, "{between} of {cuts}");
+}
+
 /// A directory with two snapshots and a log behind each, and the state it holds.
 fn two_snapshots() -> (FaultDisk, State, Vec<Position>) {
     let disk = FaultDisk::new(7);
