@@ -419,7 +419,7 @@ impl Home {
             }
             let now = self.core.now();
             let is_due = self.due.get().is_some_and(|due| due <= now);
-            if is_due && self.core.pause.holds(true, now).is_none() {
+            if is_due && self.core.pause.holds(true).is_none() {
                 self.in_place(|turn| turn.tend());
             }
             let is_new_second = now.0 / 1000 != second && self.is_home();

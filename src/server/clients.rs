@@ -11,6 +11,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// What a connection needs beside its buffers, about, in bytes.
 pub(crate) const CONNECTION_BYTES: u64 = 1024;
@@ -232,6 +233,19 @@ impl Shared {
         self.has(flag::PAUSED) || self.wait().is_some()
     }
 
+    /// Moves what the client did last along with the wall clock, so that it has not been idle for
+    /// longer because of a step. What is after a clock set back was written before the step.
+    fn step_clock(&self, now_ms: u64, step_ms: i64) {
+        for time in [&self.seen.last_ms, &self.over_since_ms] {
+            let at_ms = time.load(Ordering::Relaxed);
+            if at_ms > 0 && (step_ms > 0 || at_ms > now_ms) {
+                let moved_ms = at_ms.saturating_add_signed(step_ms).clamp(1, now_ms.max(1));
+                // The time of a command that comes just now may be lost, until the next one.
+                time.store(moved_ms, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Closes the client if it has been idle, or has left its output unread, for too long.
     fn tend(&self, config: &Config, now_ms: u64) {
         let limits = &config.client_output_buffer_limit;
@@ -298,6 +312,25 @@ pub(crate) struct Clients {
     next_id: AtomicU64,
     all: Mutex<BTreeMap<u64, Arc<Shared>>>,
     pub(crate) limits: Arc<Limits>,
+    clock: Mutex<ClockWatch>,
+}
+
+/// Finds steps of the wall clock: it compares it with the one that has none.
+#[derive(Debug, Default)]
+struct ClockWatch {
+    /// What both told when the clients were last looked after.
+    last: Option<(u64, Instant)>,
+}
+
+impl ClockWatch {
+    /// How far the wall clock has been set since the last call; `None`: not by a second.
+    fn step_ms(&mut self, now_ms: u64) -> Option<i64> {
+        let now = Instant::now();
+        let (last_ms, last) = self.last.replace((now_ms, now))?;
+        let passed_ms = u64::try_from(now.duration_since(last).as_millis()).unwrap_or(u64::MAX);
+        let step_ms = now_ms.checked_signed_diff(last_ms.saturating_add(passed_ms))?;
+        (step_ms.unsigned_abs() >= 1000).then_some(step_ms)
+    }
 }
 
 impl Clients {
@@ -334,6 +367,9 @@ impl Clients {
     pub(crate) fn tend(&self, config: &Config, now_ms: u64, stats: &Stats) {
         self.limits.set(config);
         let list = self.list();
+        if let Some(step_ms) = lock(&self.clock).step_ms(now_ms) {
+            list.iter().for_each(|client| client.step_clock(now_ms, step_ms));
+        }
         list.iter().for_each(|client| client.tend(config, now_ms));
         for (index, thread) in stats.threads().enumerate() {
             let (mut bytes, mut input, mut output) = (0, 0, 0);

@@ -538,7 +538,7 @@ impl Connection {
     /// Whether CLIENT PAUSE holds a command back.
     fn is_paused(&self, row: &Row) -> bool {
         let core = self.home.core();
-        core.pause.holds(self.may_write(row), core.now()).is_some()
+        core.pause.holds(self.may_write(row)).is_some()
     }
 
     /// Whether a command, or one of the transaction it ends, may change something.

@@ -120,9 +120,9 @@ impl Server {
         let tended = server.clone();
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TEND_INTERVAL).await;
                 let core = &tended.core;
                 tended.clients.tend(&core.config(), core.now().0, &core.stats);
+                tokio::time::sleep(TEND_INTERVAL).await;
             }
         });
         tracing::info!("Ready to accept connections");

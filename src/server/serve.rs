@@ -79,9 +79,9 @@ async fn serve(server: Arc<Server>, listener: TcpListener, ended: oneshot::Recei
     };
     let tend = async {
         loop {
-            tokio::time::sleep(TEND_INTERVAL).await;
             let core = &server.core;
             server.clients.tend(&core.config(), core.now().0, &core.stats);
+            tokio::time::sleep(TEND_INTERVAL).await;
         }
     };
     tokio::select! {

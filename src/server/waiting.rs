@@ -13,7 +13,6 @@ use crate::error::{CommandError, Error, StorageError};
 use crate::persist::Position;
 use crate::shard::Turn;
 use crate::shard::waiters::{WaitCell, Woken};
-use crate::stream::UnixMs;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -203,10 +202,8 @@ impl Connection {
         core.stats.thread(self.home.index()).waiting_clients.add(1);
         let waited = loop {
             let ended = core.pause.ended();
-            let now = core.now();
-            let Some(until) = core.pause.holds(writes, now) else { break Ok(()) };
-            let limit = Duration::from_millis(until.since(now));
-            if let Err(error) = self.meanwhile(time::timeout(limit, ended)).await {
+            let Some(until) = core.pause.holds(writes) else { break Ok(()) };
+            if let Err(error) = self.meanwhile(time::timeout_at(until.into(), ended)).await {
                 break Err(error);
             }
         };
@@ -242,8 +239,7 @@ impl Connection {
     /// CLIENT PAUSE: returns when no command that it holds back is under way anywhere.
     pub(super) async fn pause(&mut self, paused: Paused, ms: u64) -> Result<(), Error> {
         let core = self.home.core().clone();
-        let now = core.now();
-        core.pause.begin(paused, UnixMs(now.0.saturating_add(ms)), now);
+        core.pause.begin(paused, Duration::from_millis(ms), Instant::now());
         let mut known = Vec::with_capacity(core.shards());
         for thread in 0..core.shards() {
             let (tell, told) = oneshot::channel();

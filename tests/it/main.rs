@@ -3,13 +3,31 @@
 //! One binary, so one link. Here are the helpers: a server on a unix socket in a temporary
 //! directory (no port is taken, none can clash), and a client that sends bytes and reads values.
 //! Every server is told to stop when its value is dropped, and a panic in its log fails the test.
+//!
+//! Tests that answer a question of a list carry its number: `cargo test c03_`.
+//!
+//! | Number | Question | Where |
+//! | --- | --- | --- |
+//! | `c01_` to `c15_` | clients and resources | `scale.rs`, `hostile.rs`, `storm.rs`, `blocking.rs` |
+//! | C7 | a client whose machine vanishes | `tests/scale/half-open.sh` |
+//! | C11 | a full memory | `limits.rs` |
+//! | `d01_` to `d10_` | crash and power loss | `tests/crash`, `tests/sim`, `restart.rs`, `history.rs` |
+//! | `e01_` to `e09_` | calls that fail or are slow | `faults.rs` |
+//! | F1 to F9, F11 | untrusted input | `fuzz/fuzz_targets`, `payloads.rs` |
+//! | F10, F12 | the same as the peers, both ways | `tests/diff`, `tests/suites` |
+//! | `m01_` | threads in every order | `interleaved.rs` in `src`, by `.ci/interleave` |
+//! | `m02_` | the same seed, the same bytes | `tests/sim` |
+//! | `p01_` to `p14_` | what went wrong in the peers | `peers.rs` |
+//! | `t01_` to `t03_` | the clock | `clock.rs`, `tests/sim` |
 #![cfg(feature = "server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod blocking;
 mod client;
+mod clock;
 mod groups;
 mod history;
+mod hostile;
 mod inject;
 mod limits;
 mod payloads;
@@ -100,6 +118,15 @@ impl Place {
     /// Starts a server; how it ended if it did so instead of answering. `MILLSTREAM_BIN` names
     /// another program than the one that was built with the tests.
     pub(crate) fn try_start(&self, args: &[&str]) -> Result<Server, ExitStatus> {
+        self.try_start_with(&[], args)
+    }
+
+    /// As [`Place::try_start`], in an environment with these variables.
+    pub(crate) fn try_start_with(
+        &self,
+        variables: &[(&str, &Path)],
+        args: &[&str],
+    ) -> Result<Server, ExitStatus> {
         let log = fs::File::options().create(true).append(true).open(self.0.path().join("log"));
         let log = log.unwrap();
         let built = env!("CARGO_BIN_EXE_millstream");
@@ -110,6 +137,7 @@ impl Place {
             .arg("--dir")
             .arg(self.data())
             .args(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -183,9 +211,18 @@ impl Server {
 
     /// How much memory it has, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
     /// Waits until as many clients are blocked.
@@ -315,6 +352,15 @@ impl Client {
     /// Sends bytes, unless the connection breaks.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> Option<()> {
         self.stream.write_all(bytes).ok()
+    }
+
+    /// Sends what the connection takes at once, though nobody may read there.
+    pub(crate) fn send_some(&mut self, mut bytes: &[u8]) {
+        self.stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        while !bytes.is_empty() {
+            let Ok(n) = self.stream.write(bytes) else { return };
+            bytes = &bytes[n..];
+        }
     }
 
     /// As [`Client::tell`], unless the connection breaks.

@@ -402,23 +402,6 @@ fn d05_a_damaged_byte_is_refused_by_its_place_or_costs_nothing_that_was_promised
 }
 
 #[test]
-fn a_stopped_process_goes_on_where_it_was() {
-    let server = Server::start(&["--shards", "2"]);
-    let mut client = server.connect();
-    let first = client.ask("XADD s * a b");
-    let mut waiter = server.connect();
-    waiter.tell("XREAD BLOCK 0 STREAMS s $");
-    server.wait_blocked(1);
-    server.signal("STOP");
-    client.tell("XADD s * c d");
-    server.signal("CONT");
-    let second = client.reply();
-    assert_ne!(first, second);
-    assert_eq!(waiter.reply(), format!("[[s [[{second} [c d]]]]]"));
-    assert_eq!(client.ask("XLEN s"), ":2");
-}
-
-#[test]
 fn a_value_larger_than_what_may_wait_for_the_disk_is_written_all_the_same() {
     for policy in ["always", "everysec"] {
         let args = ["--appendfsync", policy, "--aof-unsynced-max-bytes", "1mb"];
