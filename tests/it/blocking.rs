@@ -368,7 +368,7 @@ fn an_entry_passes_over_a_reader_that_has_left() {
 }
 
 #[test]
-fn readers_that_leave_at_any_moment_leave_nothing_behind() {
+fn c08_readers_that_leave_at_any_moment_leave_nothing_behind() {
     with_group(|server, client| {
         let keys = keys_of_four_shards();
         for key in &keys {

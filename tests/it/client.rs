@@ -66,7 +66,7 @@ fn a_password_is_asked_for() {
 }
 
 #[test]
-fn without_the_password_only_little_is_read() {
+fn c09_without_the_password_only_little_is_read() {
     let server = Server::start(1, &["--requirepass", "secret"]);
     let mut client = server.connect();
     client.send_raw(b"*11\r\n");

@@ -3,7 +3,7 @@
 use crate::{Place, Server, request};
 
 #[test]
-fn a_full_memory_refuses_what_grows_and_lets_go_what_shrinks() {
+fn c11_a_full_memory_refuses_what_grows_and_lets_go_what_shrinks() {
     let server = Server::start(&["--save", "", "--appendonly", "no"]);
     let mut client = server.connect();
     client.ask("XADD s 1-1 f v");

@@ -8,7 +8,7 @@
 //!
 //! | Number | Question | Where |
 //! | --- | --- | --- |
-//! | `c01_` to `c15_` | clients and resources | `scale.rs`, `hostile.rs`, `storm.rs`, `blocking.rs` |
+//! | `c01_` to `c15_` | clients and resources | `scale.rs`, `waiting.rs`, `hostile.rs`, `storm.rs` |
 //! | C7 | a client whose machine vanishes | `tests/scale/half-open.sh` |
 //! | C11 | a full memory | `limits.rs` |
 //! | `d01_` to `d10_` | crash and power loss | `tests/crash`, `tests/sim`, `restart.rs`, `history.rs` |

@@ -113,7 +113,7 @@ fn who_leaves_is_no_subscriber() {
 }
 
 #[test]
-fn a_slow_subscriber_is_closed() {
+fn c04_a_slow_subscriber_is_closed() {
     let server = Server::start(1, &["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
     let mut slow = server.connect();
     slow.check("SUBSCRIBE c => [\"subscribe\" \"c\" :1]");

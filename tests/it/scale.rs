@@ -294,61 +294,6 @@ fn c02_more_clients_than_are_allowed() {
 }
 
 #[test]
-fn c03_many_clients_wait_on_one_key() {
-    let count = many(200, 9_000);
-    let server = Server::start(&[]);
-    let mut client = server.connect();
-    client.ask("XGROUP CREATE s g $ MKSTREAM");
-    let before = server.resident_bytes();
-    let mut readers: Vec<Client> = Vec::new();
-    for n in 0..count {
-        let mut reader = server.connect();
-        reader.tell(&format!("XREADGROUP GROUP g c{n} COUNT 1 BLOCK 0 STREAMS s >"));
-        // Their order is that of their arrival, which is known once each has been blocked.
-        if n % 50 == 0 || !is_large() {
-            server.wait_blocked(n + 1);
-        }
-        readers.push(reader);
-    }
-    server.wait_blocked(count);
-    let each = server.resident_bytes().saturating_sub(before) / count as u64;
-    print(&format!("{count} clients wait for one group: {each} bytes each"));
-    beside_pings(&server, "the first XADD", || {
-        timed(&mut client, "XADD s 1-0 a b");
-        assert_eq!(readers[0].reply(), "[[s [[1-0 [a b]]]]]");
-    });
-    let began = Instant::now();
-    let add = |n| words(&format!("XADD s {}-0 a b", n + 2));
-    fill(&mut client, count - 1, add, |n, reply| assert_eq!(reply.text(), format!("{}-0", n + 2)));
-    let served: Vec<String> = readers.iter_mut().skip(1).map(Client::reply).collect();
-    print(&format!("{:>12.3} ms  all others served", began.elapsed().as_secs_f64() * 1000.0));
-    if is_large() {
-        let mut ids: Vec<String> = (2..=count).map(|n| format!("[[s [[{n}-0 [a b]]]]]")).collect();
-        let mut served = served;
-        ids.sort();
-        served.sort();
-        assert!(ids == served);
-    } else {
-        for (n, served) in (2..).zip(&served) {
-            assert_eq!(*served, format!("[[s [[{n}-0 [a b]]]]]"));
-        }
-    }
-    for reader in &mut readers {
-        reader.tell("XREAD BLOCK 0 STREAMS s $");
-    }
-    server.wait_blocked(count);
-    print(&format!("{count} clients wait without a group"));
-    beside_pings(&server, "one XADD", || {
-        let began = Instant::now();
-        timed(&mut client, "XADD s 10000000-0 a b");
-        for reader in &mut readers {
-            assert_eq!(reader.reply(), "[[s [[10000000-0 [a b]]]]]");
-        }
-        print(&format!("{:>12.3} ms  all served", began.elapsed().as_secs_f64() * 1000.0));
-    });
-}
-
-#[test]
 fn c05_a_burst_of_requests_before_the_first_reply_is_read() {
     let count = many(20_000, 1_000_000);
     let server = Server::start(&[]);

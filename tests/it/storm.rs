@@ -100,7 +100,7 @@ fn disturb(admin: &mut Client, rng: &mut Rng, own: i64) {
 }
 
 #[test]
-fn nothing_hangs_and_nothing_is_left() {
+fn c15_nothing_hangs_and_nothing_is_left() {
     with_shards(&[], |server| {
         let mut admin = server.connect();
         let own = admin.id();
@@ -132,7 +132,7 @@ fn nothing_hangs_and_nothing_is_left() {
 }
 
 #[test]
-fn frames_of_many_sources_stay_whole() {
+fn c14_frames_of_many_sources_stay_whole() {
     with_shards(&[], |server| {
         let mut client = server.connect3();
         client.check("SUBSCRIBE ch => >[\"subscribe\" \"ch\" :1]");

@@ -115,7 +115,7 @@ fn a_long_pipeline_of_long_replies_does_not_pile_up() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_closed() {
+fn c04_a_client_that_does_not_read_is_closed() {
     let server = Server::start(1, &["--client-output-buffer-limit", "normal 2mb 0 0"]);
     let mut client = server.connect();
     let value = "v".repeat(1 << 20);

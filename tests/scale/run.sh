@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs tests of tests/it with large numbers on a release build, one after the other, and prints
+# Runs the tests of clients, resources and the clock (C1 to C15, T1 to T3) with large numbers on a release build, one after the other, and prints
 # what they measure beside what it may be; fails if a test fails, or if something is too much.
 # Takes some minutes and up to 8 GB of memory, and needs `ulimit -n 20000` and a quiet machine.
 # Arguments choose tests by their names.
 #
-#   tests/scale/run.sh [c03_ many_pending_entries]
+#   tests/scale/run.sh [c03_ c10_many_groups]
 #
 # The other long runs are chosen by variables:
 #   MILLSTREAM_LONG=1 cargo test --test it restart::      every byte cut, every byte damaged
@@ -12,7 +12,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 ulimit -n 20000
-[ $# -gt 0 ] || set -- scale:: storm:: waiting::
+[ $# -gt 0 ] || set -- ::c0 ::c1 ::t0
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 {

@@ -259,7 +259,7 @@ fn the_profile_of_valkey_is_the_models() {
 }
 
 #[test]
-fn clock_steps_change_no_rule() {
+fn t01_clock_steps_change_no_rule() {
     run_seeds("clock steps", Plan { jumps: true, ..PLAIN }, 40);
 }
 

@@ -16,7 +16,7 @@ impl Wake for Task {
 }
 
 #[test]
-fn no_ring_is_lost() {
+fn m01_no_ring_is_lost() {
     loom::model(|| {
         let bell = Arc::new(Attention::default());
         let posted = Arc::new(AtomicU8::new(0));

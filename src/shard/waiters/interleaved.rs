@@ -30,7 +30,7 @@ fn serve(waiter: &Waiter) -> bool {
 }
 
 #[test]
-fn a_shard_that_found_nothing_gives_the_wait_back() {
+fn m01_a_shard_that_found_nothing_gives_the_wait_back() {
     loom::model(|| {
         let (waiter, mut woken) = blocked();
         let other = waiter.clone();
@@ -49,7 +49,7 @@ fn a_shard_that_found_nothing_gives_the_wait_back() {
 }
 
 #[test]
-fn two_shards_serve_once() {
+fn m01_two_shards_serve_once() {
     loom::model(|| {
         let (waiter, mut woken) = blocked();
         let other = waiter.clone();
@@ -61,7 +61,7 @@ fn two_shards_serve_once() {
 }
 
 #[test]
-fn a_reader_that_gives_up_is_not_served() {
+fn m01_a_reader_that_gives_up_is_not_served() {
     loom::model(|| {
         let (waiter, mut woken) = blocked();
         let other = waiter.clone();
