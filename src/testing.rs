@@ -54,6 +54,15 @@ impl Rng {
     }
 }
 
+/// How many rounds a test has: `MILLSTREAM_ROUNDS` times as many as it has in every run.
+///
+/// # Panics
+/// If that is set and no number.
+pub fn rounds(usual: u64) -> u64 {
+    let times = std::env::var("MILLSTREAM_ROUNDS").map_or(Ok(1), |text| text.parse::<u64>());
+    usual * times.expect("MILLSTREAM_ROUNDS is a number")
+}
+
 /// What a [`Fault`] makes fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::persist::disk::OsDisk;
-use crate::testing::{EIO, ENOSPC, Fault, FaultDisk, Op, Rng};
+use crate::testing::{EIO, ENOSPC, Fault, FaultDisk, Op, Rng, rounds};
 
 const DIR: &str = "/data";
 
@@ -419,7 +419,7 @@ fn d06_overwritten_swapped_and_dropped_ranges_are_refused_or_cut() {
     let original = disk.bytes(&path).unwrap();
     let mut rng = Rng::new(6);
     let mut refusals = 0;
-    for round in 0..3000 {
+    for round in 0..rounds(3000) {
         let mut bytes = original.clone();
         let len = if rng.chance(1, 2) { 512 } else { 4096 };
         let (at, other) = (rng.below(bytes.len() - len), rng.below(bytes.len() - len));
@@ -582,7 +582,7 @@ fn live(disk: &FaultDisk, frames: &Frames, rng: &mut Rng) -> (FaultDisk, Frames,
 
 #[test]
 fn d03_after_any_crash_the_log_is_a_prefix_with_everything_that_was_promised() {
-    for seed in 0..400 {
+    for seed in 0..rounds(400) {
         let mut rng = Rng::new(seed);
         let mut disk = FaultDisk::new(seed);
         let mut frames = Vec::new();

@@ -8,7 +8,7 @@ use crate::persist::SyncPolicy;
 use crate::shard::Turn;
 use crate::shard::checkpoint::{self, Slice, Taken};
 use crate::stream::BlockLimits;
-use crate::testing::{FaultDisk, Rng};
+use crate::testing::{FaultDisk, Rng, rounds};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::RandomState;
 
@@ -309,7 +309,6 @@ fn d05_a_damaged_newest_snapshot_costs_no_data() {
                 world.snapshot(9, |_| Ok(())).unwrap();
                 assert!(world.directory.snapshots().unwrap().contains(&kept[0]));
             }
-            Err(StorageError::Version { .. }) => assert!((8..12).contains(&at)),
             Err(error) => panic!("bit {bit} of byte {at}: {error}"),
         }
     }
@@ -327,7 +326,7 @@ fn d06_a_snapshot_with_overwritten_swapped_or_dropped_ranges_is_passed_over() {
     drop(directory);
     let (older, whole) = (disk.bytes(&paths[0]).unwrap(), disk.bytes(&paths[1]).unwrap());
     let mut rng = Rng::new(6);
-    for round in 0..400 {
+    for round in 0..rounds(400) {
         let mut bytes = whole.clone();
         // The file is smaller than a block of a disk.
         let len = 1 + rng.below(bytes.len().min(older.len()) / 2);
@@ -349,7 +348,6 @@ fn d06_a_snapshot_with_overwritten_swapped_or_dropped_ranges_is_passed_over() {
                 assert_eq!(world.state(), state, "round {round}");
                 assert_eq!(world.found.damaged.len(), usize::from(bytes != whole), "round {round}");
             }
-            Err(StorageError::Version { .. }) => assert_ne!(bytes[8..12], whole[8..12]),
             Err(error) => panic!("round {round}: {error}"),
         }
     }
