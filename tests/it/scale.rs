@@ -237,7 +237,7 @@ fn c10_many_streams() {
 
 #[test]
 fn c12_much_is_removed_at_once() {
-    let count = many(20_000, 5_000_000);
+    let count = many(20_000, 10_000_000);
     let server = Server::start(&[]);
     let mut client = server.connect();
     add_entries(&mut client, "trimmed", count);

@@ -2,6 +2,7 @@
 //! nothing is left behind.
 
 use crate::resp::Value;
+use crate::scale::many;
 use crate::talk::{Client, Server, with_shards};
 use millstream::testing::Rng;
 
@@ -34,6 +35,8 @@ const COMMANDS: &[&str] = &[
     "SPUBLISH ch x",
     "CLIENT LIST",
     "CLIENT REPLY SKIP",
+    "CLIENT REPLY OFF",
+    "CLIENT REPLY ON",
     "CLIENT NO-TOUCH ON",
     "CLIENT NO-EVICT ON",
     "CLIENT PAUSE 2 WRITE",
@@ -136,7 +139,7 @@ fn c14_frames_of_many_sources_stay_whole() {
     with_shards(&[], |server| {
         let mut client = server.connect3();
         client.check("SUBSCRIBE ch => >[\"subscribe\" \"ch\" :1]");
-        let count = 2_000;
+        let count = many(2_000, 125_000);
         std::thread::scope(|scope| {
             for publisher in 0..3 {
                 scope.spawn(move || {

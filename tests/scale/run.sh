@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the tests of clients, resources and the clock (C1 to C15, T1 to T3) with large numbers on a release build, one after the other, and prints
-# what they measure beside what it may be; fails if a test fails, or if something is too much.
+# Runs the tests of clients, resources and the clock (C1 to C15, T1 to T3) with large numbers on a
+# release build, one after the other, and prints what they measure beside what it may be; fails if
+# a test fails, or if something is too much.
 # Takes some minutes and up to 8 GB of memory, and needs `ulimit -n 20000` and a quiet machine.
 # Arguments choose tests by their names.
 #

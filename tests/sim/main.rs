@@ -61,12 +61,15 @@ fn setup_of(rng: &mut Rng, plan: Plan) -> Setup {
 fn next_time(rng: &mut Rng, now: u64, jumps: bool) -> u64 {
     const HOUR: u64 = 3_600_000;
     const YEAR_9999: u64 = 253_402_300_799_000;
+    /// Where seconds need more than 32 bits.
+    const YEAR_2106: u64 = 4_294_967_296_000;
     if jumps && rng.chance(1, 60) {
-        return match rng.below(6) {
+        return match rng.below(7) {
             0 => now.saturating_sub(HOUR),
             1 | 2 => now + HOUR,
             3 => now.saturating_sub(1000),
             4 => 1,
+            5 => YEAR_2106,
             _ => YEAR_9999,
         };
     }
