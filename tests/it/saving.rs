@@ -79,7 +79,7 @@ fn place_with(files: &[(PathBuf, u64)]) -> Place {
 }
 
 /// The peak of the server's memory since the last call, in bytes.
-fn take_peak(server: &Server) -> u64 {
+pub(crate) fn take_peak(server: &Server) -> u64 {
     let process = format!("/proc/{}", server.process.id());
     let status = fs::read_to_string(format!("{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
