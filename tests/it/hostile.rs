@@ -91,7 +91,8 @@ fn c04_a_subscriber_that_reads_little_is_closed() {
         }
     });
     print(&format!("             {peak} bytes held for them"));
-    assert!(peak < 4 * 34 * MIB + 32 * MIB, "{peak}");
+    // A buffer that grows is copied, so that for a while there are both.
+    assert!(peak < 4 * 2 * 34 * MIB + 32 * MIB, "{peak}");
     wait_closed(&server, &mut client, 4);
     assert_eq!(client.ask("PUBLISH c last"), ":1");
     assert_eq!(reading.reply(), "[message c last]");
