@@ -293,7 +293,8 @@ fn persistence(source: &Source<'_>, text: &mut Text) {
     text.put("aof_last_bgrewrite_status", status(state.rewrite));
     text.put("aof_rewrites", stats.rewrites.get());
     text.put("aof_rewrites_consecutive_failures", state.rewrite_failures);
-    text.put("aof_last_write_status", if core.is_log_broken() { "err" } else { "ok" });
+    let refusing = core.aof().is_some_and(|aof| aof.is_refusing());
+    text.put("aof_last_write_status", if refusing { "err" } else { "ok" });
     text.put("aof_last_cow_size", 0);
     text.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     let base_bytes = state.base_bytes;

@@ -267,6 +267,12 @@ impl Aof {
         lock(&self.log.tail).check_usable().err()
     }
 
+    /// Whether the log has failed or the disk is full, so that writes are refused.
+    pub fn is_refusing(&self) -> bool {
+        let flags = [&self.log.refusing, &self.log.disk_full];
+        flags.iter().any(|flag| flag.load(Ordering::Acquire))
+    }
+
     /// Whether the log has failed and waits for [`Aof::resume`]; a full disk is no failure.
     /// **Cost**: an atomic load while all is well.
     pub fn is_broken(&self) -> bool {

@@ -1,0 +1,239 @@
+"""One round of full-disk.sh, which says what it is: SERVER SCRATCH ROUND SEED RESUME_MAX."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+SERVER, SCRATCH = sys.argv[1:3]
+ROUND, SEED, RESUME_MAX = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+DISK = SCRATCH + "/disk"
+WRITERS = 3
+POLICY = ["always", "everysec"][ROUND % 2]
+SHARDS = [1, 2, 4][ROUND % 3]
+
+
+class Client:
+    """A connection; calls raise OSError when it is broken. An error reply is a RuntimeError that
+    is returned."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(SCRATCH + "/socket")
+        self.file = self.socket.makefile("rb")
+
+    def reply(self):
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise OSError("the connection is closed")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"$":
+            return self.file.read(int(rest) + 2)[:-2].decode()
+        if kind == b"*":
+            return [self.reply() for _ in range(int(rest))]
+        if kind == b"-":
+            return RuntimeError(rest.decode())
+        return rest.decode()
+
+    def ask(self, command):
+        self.socket.sendall((command + "\r\n").encode())
+        return self.reply()
+
+
+class Writer(threading.Thread):
+    """Writes entries `n-1` of its own stream in order, whatever happens, until it is told to
+    stop."""
+
+    def __init__(self, me):
+        super().__init__(daemon=True)
+        self.key = f"key:{me}"
+        self.rng = random.Random(f"{SEED} {ROUND} {me}")
+        self.sent, self.acked, self.lengths = 0, [], {}
+        self.refused = self.broken = 0
+        self.stopped, self.failure = False, None
+
+    def run(self):
+        try:
+            client = None
+            while not self.stopped:
+                try:
+                    client = client or Client()
+                    self.sent += 1
+                    length = self.rng.randint(1, 8000)
+                    self.lengths[self.sent] = length
+                    value = str(self.sent).ljust(length, "x")
+                    reply = client.ask(f"XADD {self.key} {self.sent}-1 f {value}")
+                    if isinstance(reply, RuntimeError):
+                        assert str(reply).startswith(("MISCONF", "LOADING")), reply
+                        self.refused += 1
+                        time.sleep(0.005)
+                    else:
+                        assert reply == f"{self.sent}-1", reply
+                        self.acked.append(self.sent)
+                except OSError:
+                    # Nobody knows what became of it.
+                    self.broken += 1
+                    client = None
+                    time.sleep(0.005)
+        except Exception as error:
+            self.failure = error
+
+    def check(self, client):
+        """Compares with what is there; it may go on meanwhile."""
+        acked, start, found = list(self.acked), "-", []
+        while part := client.ask(f"XRANGE {self.key} {start} + COUNT 500"):
+            found += [(int(i.split("-")[0]), fields[1]) for i, fields in part]
+            start = "(" + part[-1][0]
+        numbers = {n for n, _ in found}
+        lost = [n for n in acked if n not in numbers]
+        assert not lost, f"{self.key}: lost {lost[:10]} of {len(acked)}"
+        for n, value in found:
+            assert value == str(n).ljust(self.lengths[n], "x"), f"{self.key}: {n} is another"
+
+
+class Reader(threading.Thread):
+    """Reads all the time; a read that fails is a failure."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.stopped, self.failure, self.reads, self.slowest = False, None, 0, 0.0
+
+    def run(self):
+        try:
+            client = Client()
+            while not self.stopped:
+                began = time.monotonic()
+                for command in ["XREVRANGE key:0 + - COUNT 2", "XLEN key:1", "INFO memory"]:
+                    reply = client.ask(command)
+                    assert not isinstance(reply, RuntimeError), reply
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.reads += 1
+                time.sleep(0.002)
+        except Exception as error:
+            self.failure = error
+
+
+def tail():
+    with open(SCRATCH + "/log", errors="replace") as file:
+        return "".join(file.readlines()[-20:])
+
+
+def start():
+    log = open(SCRATCH + "/log", "ab")
+    process = subprocess.Popen(
+        [SERVER, "--port", "0", "--unixsocket", SCRATCH + "/socket", "--dir", DISK + "/data"]
+        + ["--appendfsync", POLICY, "--shards", str(SHARDS), "--save", "", "--appendonly", "yes"],
+        stdout=log, stderr=log)
+    with open(SCRATCH + "/pid", "w") as file:
+        file.write(str(process.pid))
+    for _ in range(3000):
+        if process.poll() is not None:
+            # On a full disk it may say so and end; what is there stays as it is.
+            assert process.returncode == 1 and "No space left" in tail(), tail()
+            return None, None
+        try:
+            client = Client()
+            if f"process_id:{process.pid}\r\n" in client.ask("INFO server"):
+                return process, client
+        except OSError:
+            pass
+        time.sleep(0.01)
+    raise AssertionError("the server does not answer:\n" + tail())
+
+
+def until(what, done):
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end, f"waited in vain until {what}:\n" + tail()
+        time.sleep(0.002)
+
+
+def fails(threads):
+    for thread in threads:
+        assert thread.failure is None, f"{thread.failure!r}\n{tail()}"
+    return False
+
+
+def fill(threads, writers):
+    """Waits until every writer is refused."""
+    before = [writer.refused for writer in writers]
+    until("the disk is full", lambda: fails(threads) or all(
+        writer.refused >= n + 20 for writer, n in zip(writers, before)))
+
+
+def free(ballast, threads, writers):
+    """Removes a ballast; how many seconds later every writer has been answered."""
+    before = [len(writer.acked) for writer in writers]
+    began = time.monotonic()
+    os.remove(ballast)
+    until("writes go on", lambda: fails(threads) or all(
+        len(writer.acked) > n for writer, n in zip(writers, before)))
+    took = time.monotonic() - began
+    assert took <= RESUME_MAX, f"writes went on after {took:.2f} s"
+    return took
+
+
+rng = random.Random(f"{SEED} {ROUND}")
+ballasts = [DISK + "/ballast.1", DISK + "/ballast.2"]
+for name in ballasts:
+    with open(name, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, rng.randint(4 << 20, 14 << 20))
+process, client = start()
+assert process, tail()
+writers = [Writer(me) for me in range(WRITERS)]
+threads = writers + [Reader()]
+for thread in threads:
+    thread.start()
+times = []
+fill(threads, writers)
+# Now and then the last of the space is enough for something small.
+until("INFO says so", lambda: "aof_last_write_status:err" in client.ask("INFO persistence"))
+reply = client.ask("SAVE")
+assert isinstance(reply, RuntimeError), f"a snapshot fits into a full disk: {reply}"
+times.append(free(ballasts[0], threads, writers))
+assert "aof_last_write_status:ok" in client.ask("INFO persistence")
+fill(threads, writers)
+reader = threads[-1]
+reader.stopped = True
+reader.join()
+fails(threads)
+os.kill(process.pid, signal.SIGKILL)
+process.wait()
+process, client = start()
+starts = process is not None
+before = [len(writer.acked) for writer in writers]
+began = time.monotonic()
+os.remove(ballasts[1])
+if not starts:
+    process, client = start()
+    assert process, "it does not start although there is space:\n" + tail()
+until("writes go on", lambda: fails(threads) or all(
+    len(writer.acked) > n for writer, n in zip(writers, before)))
+times.append(time.monotonic() - began)
+for writer in writers:
+    writer.stopped = True
+    writer.join()
+fails(threads)
+for writer in writers:
+    writer.check(client)
+process.terminate()
+status = process.wait()
+assert status == 0, f"it ended with {status}:\n" + tail()
+process, client = start()
+assert process, tail()
+for writer in writers:
+    writer.check(client)
+process.kill()
+process.wait()
+os.remove(SCRATCH + "/pid")
+acked = sum(len(writer.acked) for writer in writers)
+refused = sum(writer.refused for writer in writers)
+broken = sum(writer.broken for writer in writers)
+print(f"round {ROUND}, {POLICY}, {SHARDS} shards: {acked} answered, {refused} refused, {broken} "
+      f"broken off, 0 lost; {'starts' if starts else 'refuses to start'} when full; writes went on after {times[0]:.2f} and {times[1]:.2f} s; "
+      f"{reader.reads} reads, the slowest {reader.slowest * 1000:.0f} ms")

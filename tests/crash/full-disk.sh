@@ -1,0 +1,48 @@
+#!/bin/bash
+# full-disk.sh [ROUNDS]: a disk that is really full (E5). The data lies on 64 MB of ext4 beside two
+# files of ballast. Clients write until the disk is full, one ballast is removed, they fill it
+# again; the server is killed there and started on the full disk, which it may refuse with a clear
+# message, and the second ballast is removed.
+#
+#   writes     are refused with MISCONF while it is full, and go on by themselves in less than
+#              RESUME_MAX seconds after space is back
+#   reads      never fail
+#   restarts   nothing that was answered is missing, and nothing is there that nobody sent
+#
+# Needs root, loop devices and python3; exit status 77 where they are missing. 2 rounds if ROUNDS
+# does not say how many; by turns each policy and 1, 2 or 4 shards.
+#   SERVER       the binary; default: the debug build of this checkout
+#   RESUME_MAX   in seconds; default 2.0
+#   SEED         of the sizes; default 1
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+: "${SERVER:=$here/../../target/debug/millstream}" "${RESUME_MAX:=2.0}" "${SEED:=1}"
+skip() { echo "skipped: $*"; exit 77; }
+[ "$(id -u)" = 0 ] || skip "needs root"
+for tool in mkfs.ext4 losetup python3; do
+    command -v "$tool" >/dev/null || skip "needs $tool"
+done
+[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
+
+scratch=$(mktemp -d)
+cleanup() {
+    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        ! mountpoint -q "$scratch/disk" || umount "$scratch/disk" 2>/dev/null || sleep 0.2
+    done
+    rm -rf --one-file-system "$scratch"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+mkdir "$scratch/disk"
+round=0
+while [ "$round" -lt "${1:-2}" ]; do
+    truncate -s 0 "$scratch/image"
+    truncate -s 64M "$scratch/image"
+    mkfs.ext4 -q -F -m 0 "$scratch/image"
+    mount -o loop "$scratch/image" "$scratch/disk" 2>/dev/null || skip "needs loop devices"
+    python3 "$here/full-disk.py" "$SERVER" "$scratch" "$round" "$SEED" "$RESUME_MAX"
+    umount "$scratch/disk"
+    round=$((round + 1))
+done
+echo "passed"
