@@ -4,21 +4,35 @@
 //! directory (no port is taken, none can clash), and a client that sends bytes and reads values.
 //! Every server is told to stop when its value is dropped, and a panic in its log fails the test.
 //!
-//! Tests that answer a question of a list carry its number: `cargo test c03_`.
+//! Tests that answer a question of a list carry its number in their name: `cargo test c03_`. The
+//! numbers are small by default; `tests/scale/run.sh` runs C and T with the large ones.
 //!
 //! | Number | Question | Where |
 //! | --- | --- | --- |
-//! | `c01_` to `c15_` | clients and resources | `scale.rs`, `waiting.rs`, `hostile.rs`, `storm.rs` |
+//! | `c01_`, `c02_` | ten thousand idle clients; more than are allowed | `scale.rs` |
+//! | `c03_` | ten thousand clients that wait | `waiting.rs`, their order also `tests/sim` |
+//! | `c04_` | who reads little | `hostile.rs`, `wire.rs`, `pubsub.rs` |
+//! | `c05_` | bursts and large requests | `scale.rs` |
+//! | `c06_` | requests byte by byte | `hostile.rs` |
 //! | C7 | a client whose machine vanishes | `tests/scale/half-open.sh` |
-//! | C11 | a full memory | `limits.rs` |
-//! | `d01_` to `d10_` | crash and power loss | `tests/crash`, `tests/sim`, `restart.rs`, `history.rs` |
-//! | `e01_` to `e09_` | calls that fail or are slow | `faults.rs` |
+//! | `c08_` | who leaves at any point | `hostile.rs`, `blocking.rs` |
+//! | `c09_` | who was not let in | `hostile.rs`, `client.rs` |
+//! | `c10_`, `c12_` | much of everything; much removed at once | `scale.rs` |
+//! | `c11_` | a full memory | `limits.rs` |
+//! | `c14_`, `c15_` | frames of many sources; everything at random | `storm.rs` |
+//! | `d01_`, `d10_` | kills under load; snapshots under load | `history.rs`, `saving.rs` |
+//! | D2, E5 | power cuts; a full disk | `tests/crash` |
+//! | `d03_` to `d06_` | damage | `restart.rs`, `src/persist`, `src/shard/recovery` |
+//! | `d07_` | crashes, also twice | `tests/sim`, `src/shard/recovery`, `src/db/save` |
+//! | `d08_`, `d09_` | restarts; files of older versions | `restart.rs`, `src/persist/aof` |
+//! | `e1_` | calls that fail once | `src/persist/aof`; of the whole process P2, P3, P4, P9 |
 //! | F1 to F9, F11 | untrusted input | `fuzz/fuzz_targets`, `payloads.rs` |
 //! | F10, F12 | the same as the peers, both ways | `tests/diff`, `tests/suites` |
 //! | `m01_` | threads in every order | `interleaved.rs` in `src`, by `.ci/interleave` |
 //! | `m02_` | the same seed, the same bytes | `tests/sim` |
 //! | `p01_` to `p14_` | what went wrong in the peers | `peers.rs` |
-//! | `t01_` to `t03_` | the clock | `clock.rs`, `tests/sim` |
+//! | `t01_` | a clock that steps or stands still | `clock.rs`, `tests/sim` |
+//! | `t02_`, `t03_` | IDs of the far future; a stopped process | `clock.rs` |
 #![cfg(feature = "server")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
