@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::persist::disk::{Access, Disk, DiskFile, parent_of};
 
@@ -90,6 +90,10 @@ pub enum Op {
     List,
     /// Locking.
     Lock,
+    /// Asking for a length.
+    Len,
+    /// Making a directory.
+    CreateDir,
 }
 
 /// Makes operations fail.
@@ -112,7 +116,14 @@ pub const ENOSPC: i32 = 28;
 
 /// A disk in memory; clones are the same disk.
 #[derive(Debug, Clone)]
-pub struct FaultDisk(Arc<Mutex<State>>);
+pub struct FaultDisk(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told when syncs are held no more.
+    let_go: Condvar,
+}
 
 #[derive(Debug)]
 struct State {
@@ -129,6 +140,8 @@ struct State {
     operations: u64,
     power_off_at: Option<u64>,
     capacity: u64,
+    /// Whether syncs of files wait.
+    holds_syncs: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -217,7 +230,7 @@ impl FaultDisk {
     }
 
     fn with(rng: Rng, files: BTreeMap<u64, Content>, names: BTreeMap<PathBuf, u64>) -> Self {
-        FaultDisk(Arc::new(Mutex::new(State {
+        let state = State {
             rng,
             next_file: files.keys().last().map_or(0, |last| last + 1),
             files,
@@ -229,7 +242,9 @@ impl FaultDisk {
             operations: 0,
             power_off_at: None,
             capacity: u64::MAX,
-        })))
+            holds_syncs: false,
+        };
+        FaultDisk(Arc::new(Shared { state: Mutex::new(state), let_go: Condvar::new() }))
     }
 
     /// The disk as it may be found after a power cut now: another disk, on which nothing fails.
@@ -277,12 +292,24 @@ impl FaultDisk {
         self.state().faults.push(fault);
     }
 
-    /// Removes all faults, the limit of space, and the end of power.
+    /// How many faults are not used up.
+    pub fn faults_left(&self) -> usize {
+        self.state().faults.len()
+    }
+
+    /// From now on a sync of a file does not end before [`FaultDisk::heal`].
+    pub fn hold_syncs(&self) {
+        self.state().holds_syncs = true;
+    }
+
+    /// Removes all faults, the limit of space, and the end of power; lets go the syncs it held.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
         state.capacity = u64::MAX;
         state.power_off_at = None;
+        state.holds_syncs = false;
+        self.0.let_go.notify_all();
     }
 
     /// How many operations there were.
@@ -325,7 +352,7 @@ impl FaultDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -411,6 +438,7 @@ impl State {
 impl Disk for FaultDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.operation(Op::CreateDir)?;
         if !state.names.keys().any(|path| path.starts_with(dir)) {
             state.dirs.entry(dir.to_owned()).or_insert(false);
         }
@@ -534,6 +562,10 @@ impl DiskFile for FaultFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        while state.holds_syncs {
+            let waited = self.disk.0.let_go.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         let result = state.operation(Op::Sync);
         let powered = state.powered();
         let content = state.content(self.file);
@@ -551,7 +583,14 @@ impl DiskFile for FaultFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.state().content(self.file).current.len() as u64)
+        let mut state = self.disk.state();
+        state.operation(Op::Len)?;
+        Ok(state.content(self.file).current.len() as u64)
+    }
+
+    fn has_name(&self) -> io::Result<bool> {
+        let state = self.disk.state();
+        Ok(state.names.values().any(|file| *file == self.file))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -49,6 +49,15 @@ pub struct Shutdown {
     pub force: bool,
 }
 
+impl Shutdown {
+    /// What the words of `shutdown-on-sigterm` or `shutdown-on-sigint` mean.
+    pub fn of_setting(words: &[String]) -> Self {
+        let has = |word| words.iter().any(|given| given == word);
+        let save = if has("save") { Some(true) } else { has("nosave").then_some(false) };
+        Shutdown { save, now: has("now"), force: has("force") }
+    }
+}
+
 /// Which shards a command of `Scope::Database` wants in hand: all, or any one.
 pub fn wants_all_shards(name: Name) -> bool {
     matches!(

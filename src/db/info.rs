@@ -275,7 +275,9 @@ fn persistence(source: &Source<'_>, text: &mut Text) {
     text.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size"]);
     text.put("current_cow_size_age", 0);
     text.put("current_fork_perc", "0.00");
-    text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    let (processed, total) = state.running.map_or((0, 0), |_| core.saver.progress());
+    text.put("current_save_keys_processed", processed.min(total));
+    text.put("current_save_keys_total", total);
     text.put("rdb_changes_since_last_save", changes + state.unsaved);
     text.put("rdb_bgsave_in_progress", u8::from(save.is_some()));
     text.put("rdb_last_save_time", stats.saved_at_s.get());

@@ -97,9 +97,18 @@ pub struct Saver {
     logging: AtomicBool,
     /// Whether the last snapshot failed that was no rewriting.
     failing: AtomicBool,
+    /// How many keys the snapshot that is being taken has of how many.
+    progress: Arc<SaveProgress>,
     /// How many changes each shard has counted, as of the last second.
     changes: Box<[AtomicU64]>,
     state: Mutex<State>,
+}
+
+/// How far a snapshot has come.
+#[derive(Debug, Default)]
+struct SaveProgress {
+    total: AtomicU64,
+    done: AtomicU64,
 }
 
 /// Why no snapshot was begun.
@@ -126,6 +135,7 @@ impl Saver {
             storage: OnceLock::new(),
             logging: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            progress: Arc::default(),
             changes: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             state: Mutex::new(State {
                 running: None,
@@ -206,6 +216,13 @@ impl Saver {
         self.changes[shard].store(changes, Ordering::Relaxed);
     }
 
+    /// How many keys the snapshot that is being taken has, and will have; a key that has expired
+    /// may be missing in the end.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let SaveProgress { total, done } = &*self.progress;
+        (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed))
+    }
+
     /// Whether the last snapshot that was to keep the data failed.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
@@ -226,6 +243,7 @@ fn options(config: &Config) -> AofOptions {
     AofOptions {
         policy: sync_policy(config),
         unsynced_bytes_max: config.aof_unsynced_max_bytes,
+        cuts_torn_end: config.aof_load_truncated,
         ..AofOptions::default()
     }
 }
@@ -367,6 +385,9 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
     check_space(core, storage)?;
     let Barrier { position, epoch } = barrier(core, turn, storage, cause)?;
     let running = Running { cause, since: Instant::now() };
+    let keys: usize = turn.shards().map(|shard| shard.keyspace().keys()).sum();
+    core.saver.progress.total.store(keys as u64, Ordering::Relaxed);
+    core.saver.progress.done.store(0, Ordering::Relaxed);
     let job = Job {
         directory: storage.directory.clone(),
         aof: storage.aof.clone(),
@@ -375,6 +396,7 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
         position,
         epoch,
         kept: core.saver.state().kept.clone(),
+        progress: core.saver.progress.clone(),
     };
     // Before the thread can say that it is done.
     core.saver.state().running = Some(running);
@@ -400,6 +422,7 @@ struct Job {
     position: Position,
     epoch: u32,
     kept: Vec<Position>,
+    progress: Arc<SaveProgress>,
 }
 
 /// Some keys of a shard, and whether there are more.
@@ -422,6 +445,8 @@ impl Job {
                 // It fills the next slice while this one is written.
                 asked.push_back((shard, self.ask(shard)));
             }
+            let keys: usize = frozen.iter().map(Frozen::keys).sum();
+            self.progress.done.fetch_add(keys as u64, Ordering::Relaxed);
             Ok(Some(Slice { shard: u16::try_from(shard).unwrap_or(u16::MAX), frozen }))
         });
         if taken.is_ok() {
@@ -643,6 +668,34 @@ pub(super) fn shut_down(
         // The end waits for it and takes another one.
         Err(Refusal::Busy(_)) => Ok(()),
         Err(Refusal::Storage(error)) => Err(error),
+    }
+}
+
+/// [`shut_down`] for whoever has no shard in hand, a signal for example.
+///
+/// # Errors
+/// The snapshot that was wanted could not be taken; [`StorageError::Stopped`].
+#[cfg(feature = "server")]
+pub(crate) async fn shut_down_from_outside(
+    core: &Arc<Core>,
+    save: Option<bool>,
+) -> Result<(), StorageError> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let stopped = || StorageError::Stopped("the database is closed".to_owned());
+    let begun = core.call(0, move |home| {
+        let home = home.clone();
+        tokio::task::spawn_local(async move {
+            let core = home.core().clone();
+            let set = all_shards(&core);
+            let done = home.visit(&set, move |turn| shut_down(&core, turn, save)).await;
+            // Who asked may have gone.
+            drop(tell.send(done.map(|(done, _)| done)));
+        });
+    });
+    begun.map_err(|_| stopped())?;
+    match told.await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) | Err(_) => Err(stopped()),
     }
 }
 

@@ -19,6 +19,16 @@ pub enum Frozen {
     Rest(FrozenDatabase),
 }
 
+impl Frozen {
+    /// How many keys it has.
+    pub fn keys(&self) -> usize {
+        match self {
+            Frozen::Key(_) => 1,
+            Frozen::Rest(rest) => rest.0.len(),
+        }
+    }
+}
+
 /// A key as it stood at the barrier.
 #[derive(Debug, Clone)]
 pub struct FrozenKey {

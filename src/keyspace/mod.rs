@@ -265,6 +265,11 @@ impl Keyspace {
         Ok(())
     }
 
+    /// How many keys all databases have.
+    pub fn keys(&self) -> usize {
+        (0..DATABASES).map(|db| self.database(db).len()).sum()
+    }
+
     /// Asserts the invariants.
     ///
     /// # Panics

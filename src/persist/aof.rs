@@ -15,6 +15,7 @@
 
 mod frame;
 mod reader;
+mod segment;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -22,15 +23,14 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
 use crate::error::StorageError;
-use crate::persist::disk::{Access, DiskFile};
+use crate::persist::disk::Access;
 use crate::persist::{Directory, Position, SyncPolicy};
-use frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use segment::{Segment, allocate_space, create_segment};
 
 pub use frame::FRAME_HEADER_MAX;
 pub use reader::{Cut, Visit, inspect};
@@ -50,6 +50,9 @@ pub struct AofOptions {
     pub space_bytes: u64,
     /// Space that only commands that do not grow the data may use.
     pub reserve_bytes: u64,
+    /// Whether a log opens that ends in what was never promised: it is cut there. If not, it is
+    /// refused.
+    pub cuts_torn_end: bool,
     /// Whether a thread syncs. Without it the caller does, by [`Aof::sync`] and [`Aof::tend`].
     pub sync_thread: bool,
 }
@@ -71,6 +74,7 @@ impl Default for AofOptions {
             segment_bytes: 1 << 30,
             space_bytes: 4 << 20,
             reserve_bytes: 256 << 10,
+            cuts_torn_end: true,
             sync_thread: true,
         }
     }
@@ -134,6 +138,16 @@ impl Aof {
         let segments = directory.segments()?;
         let mut walk = reader::walk(&directory, &segments, from, visit)?;
         if let Some(cut) = &mut walk.cut {
+            if !options.cuts_torn_end {
+                return Err(StorageError::Damaged {
+                    path: cut.path.clone(),
+                    offset: cut.offset,
+                    reason:
+                        "what follows was never promised; the setting 'aof-load-truncated yes' \
+                             starts without it, and keeps it aside"
+                            .to_owned(),
+                });
+            }
             // The last one first, each durably: a crash in between must not leave a gap.
             for &start in walk.behind.iter().rev() {
                 cut.aside.push(directory.set_aside(start)?);
@@ -374,24 +388,6 @@ impl fmt::Debug for Aof {
             .field("end", &self.end())
             .field("durable", &self.durable())
             .finish_non_exhaustive()
-    }
-}
-
-/// A segment's open file.
-struct Segment {
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    header: SegmentHeader,
-    /// The position up to which there is space. Who raises it holds `allocating`: zeros may be
-    /// written there, and a frame must not be.
-    ahead: AtomicU64,
-    allocating: Mutex<()>,
-}
-
-impl Segment {
-    /// The byte of the file for a position.
-    fn offset(&self, position: u64) -> u64 {
-        SEGMENT_HEADER_BYTES + (position - self.header.start)
     }
 }
 
@@ -723,58 +719,6 @@ impl Log {
             thread.unpark();
         }
     }
-}
-
-/// Makes the file of a segment at `start`, with its header and first space, and gives it its name.
-/// Neither is durable yet. A file that has the name is replaced: the caller knows it to be empty.
-fn create_segment(
-    directory: &Directory,
-    options: AofOptions,
-    start: u64,
-    durable: u64,
-) -> Result<Segment, StorageError> {
-    let path = directory.segment_path(Position(start));
-    let temporary = path.with_extension("log.tmp");
-    let header = SegmentHeader { seed: directory.disk().seed(), start, durable };
-    let file = directory.open_file(&temporary, Access::Create)?;
-    let allocating = Mutex::new(());
-    let segment = Segment { path, file, header, ahead: AtomicU64::new(start), allocating };
-    let ahead = start + options.reserve_bytes + options.space_step(options.policy);
-    let filled = segment
-        .file
-        .write_at(&header.encode(), 0)
-        .and_then(|()| allocate_space(&segment, options.policy, start, ahead));
-    if let Err(error) = filled {
-        // If this fails too, the next opening removes it.
-        let _ = directory.remove(&temporary);
-        return Err(StorageError::io(&segment.path, "allocate", &error));
-    }
-    segment.ahead.store(ahead, Ordering::Release);
-    directory
-        .disk()
-        .rename(&temporary, &segment.path)
-        .map_err(|e| StorageError::io(&segment.path, "rename", &e))?;
-    Ok(segment)
-}
-
-/// Makes space for the positions `from .. to`. Under [`SyncPolicy::Always`] by writing zeros: a
-/// sync of bytes in space that was only reserved has to change the file's extents too (200 µs
-/// against 100–130 µs when this was designed).
-fn allocate_space(segment: &Segment, policy: SyncPolicy, from: u64, to: u64) -> io::Result<()> {
-    if policy != SyncPolicy::Always {
-        match segment.file.allocate(segment.offset(from), to - from) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-            result => return result,
-        }
-    }
-    const ZEROS: &[u8] = &[0; 64 << 10];
-    let mut at = from;
-    while at < to {
-        let len = (to - at).min(ZEROS.len() as u64);
-        segment.file.write_at(&ZEROS[..usize::try_from(len).unwrap_or(0)], segment.offset(at))?;
-        at += len;
-    }
-    Ok(())
 }
 
 fn policy_code(policy: SyncPolicy) -> u8 {

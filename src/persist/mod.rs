@@ -63,10 +63,29 @@ fn own_version() -> String {
     format!("millstream {FORMAT_VERSION}")
 }
 
+/// Whether a line is the whole first line of a `LOCK` with a version, of any format. The end of an
+/// older text behind a torn one never makes a number longer: it is padded.
+fn is_version(line: &str) -> bool {
+    let digits = line.strip_prefix("millstream ").unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// What stands in `LOCK`, with this process as the holder.
 fn lock_text(version: &str) -> Vec<u8> {
     let text = format!("{version}\nprocess {}", std::process::id());
     format!("{text:<width$}\n", width = LOCK_BYTES - 1).into_bytes()
+}
+
+/// An error if a file was removed while it is open: what is written to it would be found by nobody.
+fn check_named(file: &dyn DiskFile, path: &Path) -> Result<(), StorageError> {
+    match file.has_name() {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let error = std::io::Error::new(std::io::ErrorKind::NotFound, "the file was removed");
+            Err(StorageError::io(path, "fsync", &error))
+        }
+        Err(error) => Err(StorageError::io(path, "stat", &error)),
+    }
 }
 
 /// An open, locked data directory. The lock lasts as long as the value.
@@ -103,9 +122,10 @@ impl Directory {
         let len =
             lock.read_at(&mut text, 0).map_err(|e| StorageError::io(&lock_path, "read", &e))?;
         let text = String::from_utf8_lossy(&text[..len]);
-        // A crash may leave the text of a new directory unwritten, torn, or without a version. Each
-        // file has its version too.
-        let (version, holder) = text.split_once('\n').unwrap_or(("", "another process"));
+        let (first, holder) = text.split_once('\n').unwrap_or(("", "another process"));
+        // A crash, or a write that failed, may leave the text of a new directory unwritten, torn,
+        // or without a version. Each file has its version too.
+        let version = if is_version(first) { first } else { "" };
         if !lock.try_lock().map_err(|e| StorageError::io(&lock_path, "lock", &e))? {
             return Err(StorageError::InUse { path, holder: holder.trim().to_owned() });
         }
@@ -219,6 +239,10 @@ impl Directory {
 
     /// Makes its names durable, and its own.
     fn sync(&self) -> Result<(), StorageError> {
+        if let Some(lock) = &self.lock {
+            // Without it another process could take the directory, or one of the same name.
+            check_named(&**lock, &self.path.join(LOCK))?;
+        }
         let sync =
             |path: &Path| self.disk.sync_dir(path).map_err(|e| StorageError::io(path, "fsync", &e));
         sync(&self.path)?;

@@ -71,6 +71,8 @@ pub(super) struct Connection {
     last: Option<&'static Row>,
     /// The turn of this thread in which it last ran a command that may change something.
     wrote_in: Option<u64>,
+    /// Whether a command has looked at what a shard holds since replies were last announced.
+    has_looked: bool,
 }
 
 /// How processing ended.
@@ -108,6 +110,7 @@ impl Connection {
             dispatched: 0,
             last: None,
             wrote_in: None,
+            has_looked: false,
         }
     }
 
@@ -400,9 +403,17 @@ impl Connection {
         self.show_activity();
         let seen = &self.client.shared.seen;
         seen.unread_bytes.store((input.len() - used) as u64, Ordering::Relaxed);
-        self.output.announce(Position::default());
+        self.announce_replies();
         self.check_output();
         (used, step)
+    }
+
+    fn announce_replies(&mut self) {
+        if std::mem::take(&mut self.has_looked) {
+            self.output.announce(Position::default());
+        } else {
+            self.output.announce_idle();
+        }
     }
 
     /// Whether a request goes to the same other shards as those before it, and nothing stands in
@@ -666,6 +677,7 @@ impl Connection {
         if row.flags.has(Flags::WRITE) {
             self.wrote_in = Some(self.home.turn());
         }
+        self.has_looked = true;
         let caller = self.client.caller(false);
         let home = self.home.clone();
         let called = self.reply(|out| {

@@ -39,6 +39,7 @@ use crate::command::table::Row;
 use crate::config::Config;
 use crate::db::admin::Shutdown;
 use crate::db::home::Home;
+use crate::db::save;
 use crate::db::{Core, Db, Opening};
 use crate::error::{CommandError, Error};
 pub use serve::Listening;
@@ -54,6 +55,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// How often clients are looked at that are idle or do not read.
@@ -106,6 +108,7 @@ impl Server {
         opened: impl FnOnce(&Db),
     ) -> Result<Db, Error> {
         refuse_what_is_unsafe_to_ignore(config)?;
+        outlive_file_size_limits();
         let door = Door::open(config).await?;
         let progress = opening.progress();
         let load = tokio::task::spawn_blocking(move || opening.finish());
@@ -126,10 +129,7 @@ impl Server {
             }
         });
         tracing::info!("Ready to accept connections");
-        tokio::select! {
-            () = stop_signal() => {}
-            () = server.stop.notified() => tracing::info!("SHUTDOWN, stopping"),
-        }
+        server.wait_for_stop().await;
         if let Some(path) = socket_file {
             // Somebody may have removed it already.
             drop(std::fs::remove_file(path));
@@ -137,12 +137,46 @@ impl Server {
         Ok(db)
     }
 
+    /// Waits until a client or a signal stops the server.
+    async fn wait_for_stop(&self) {
+        let mut signals = Signals::listen();
+        loop {
+            let name = tokio::select! {
+                name = signals.next() => name,
+                () = self.stop.notified() => return tracing::info!("SHUTDOWN, stopping"),
+            };
+            tracing::info!("Received {name}, stopping");
+            let config = self.core.config();
+            let words = match name {
+                "SIGINT" => &config.shutdown_on_sigint,
+                _ => &config.shutdown_on_sigterm,
+            };
+            let how = Shutdown::of_setting(words);
+            let saved = save::shut_down_from_outside(&self.core, how.save).await;
+            if let Err(error) = &saved {
+                tracing::error!("{name}: {error}");
+            }
+            if (saved.is_ok() || how.force) && self.may_stop(how) {
+                return;
+            }
+            tracing::warn!(
+                "Received {name} but errors trying to shut down the server, check the logs for \
+                 more information"
+            );
+        }
+    }
+
+    /// Whether all is on disk, or that does not matter.
+    fn may_stop(&self, how: Shutdown) -> bool {
+        !self.core.is_log_broken() || how.force || how.save == Some(false)
+    }
+
     /// Stops the server soon.
     ///
     /// # Errors
     /// Redis's text if the data could not be made durable and that matters.
     fn shut_down(&self, how: Shutdown) -> Result<(), CommandError> {
-        if self.core.is_log_broken() && !how.force && how.save != Some(false) {
+        if !self.may_stop(how) {
             let text = "ERR Errors trying to SHUTDOWN. Check logs.";
             return Err(CommandError::Fixed(text));
         }
@@ -211,17 +245,38 @@ fn refuse_what_is_unsafe_to_ignore(config: &Config) -> Result<(), Error> {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::warn!("signals cannot be received; stop the server with SHUTDOWN");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("Received SIGTERM, stopping"),
-        _ = interrupt.recv() => tracing::info!("Received SIGINT, stopping"),
+/// Lets a write beyond the limit of a file's size fail; unless somebody listens for the signal, it
+/// ends the process.
+fn outlive_file_size_limits() {
+    /// SIGXFSZ, on all processors but MIPS.
+    const FILE_SIZE_EXCEEDED: i32 = 25;
+    if let Err(error) = signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)) {
+        tracing::debug!("a limit of the size of files would end the process: {error}");
+    }
+}
+
+/// The signals that stop the server.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn listen() -> Signals {
+        let (Ok(terminate), Ok(interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::warn!("signals cannot be received; stop the server with SHUTDOWN");
+            return Signals(None);
+        };
+        Signals(Some((terminate, interrupt)))
+    }
+
+    /// The name of the next signal, when it comes.
+    async fn next(&mut self) -> &'static str {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     }
 }

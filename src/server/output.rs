@@ -1,8 +1,9 @@
 //! One connection's output: bytes that wait for the turn's end, then for the log, then for the
 //! socket.
 //!
-//! Every chunk carries the log position its turn ended at. Under `appendfsync always` it leaves
-//! when that is durable, else when it is written; order within the connection is kept.
+//! Every chunk carries the log position its turn ended at, if it tells of anything that a shard
+//! holds. Under `appendfsync always` it leaves when that is durable, else when it is written; order
+//! within the connection is kept.
 
 use super::socket::Writer;
 use crate::db::home::{Home, Outlet};
@@ -36,6 +37,8 @@ pub(super) struct Output {
     buffer: RefCell<Buffer>,
     /// Whether the turn's end knows of this output.
     announced: Cell<bool>,
+    /// Whether what was written since the last turn's end tells of what shards hold.
+    tells: Cell<bool>,
     /// Whether the log will tell of its moves.
     held: Cell<bool>,
     broken: Cell<bool>,
@@ -85,6 +88,7 @@ impl Output {
             writer,
             buffer: RefCell::default(),
             announced: Cell::new(false),
+            tells: Cell::new(false),
             held: Cell::new(false),
             broken: Cell::new(false),
             blocked: Cell::new(false),
@@ -105,6 +109,17 @@ impl Output {
 
     /// Says that replies were appended, which tell of the log up to `position`.
     pub(super) fn announce(self: &Rc<Self>, position: Position) {
+        self.tells.set(true);
+        self.end_with_turn(position);
+    }
+
+    /// Says that replies were appended that tell of nothing any shard holds, PONG for example: they
+    /// wait for replies before them, and not for the disk.
+    pub(super) fn announce_idle(self: &Rc<Self>) {
+        self.end_with_turn(Position::default());
+    }
+
+    fn end_with_turn(self: &Rc<Self>, position: Position) {
         let mut buffer = self.buffer.borrow_mut();
         buffer.position = buffer.position.max(position);
         if !self.announced.replace(true) {
@@ -226,6 +241,7 @@ impl Outlet for Output {
         };
         {
             let mut buffer = self.buffer.borrow_mut();
+            let position = if self.tells.take() { position } else { Position::default() };
             let position = position.max(buffer.position);
             let end = buffer.bytes.len();
             // Where its own last write is does not go back when the log fails: WAITAOF asks for it.

@@ -88,11 +88,16 @@ impl Reader {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        let polled = match self {
-            Reader::Tcp(reader) => Pin::new(reader).poll_read(context, &mut buffer),
-            Reader::Unix(reader) => Pin::new(reader).poll_read(context, &mut buffer),
-        };
-        polled.map(|result| result.map(|()| buffer.filled().len()))
+        loop {
+            let polled = match self {
+                Reader::Tcp(reader) => Pin::new(reader).poll_read(context, &mut buffer),
+                Reader::Unix(reader) => Pin::new(reader).poll_read(context, &mut buffer),
+            };
+            let was_interrupted = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+            if !matches!(&polled, Poll::Ready(Err(error)) if was_interrupted(error)) {
+                return polled.map(|result| result.map(|()| buffer.filled().len()));
+            }
+        }
     }
 }
 

@@ -11,6 +11,16 @@ pub(crate) fn skip(test: &str, reason: &str) {
     drop(writeln!(std::io::stderr(), "{test} skipped: {reason}"));
 }
 
+/// Whether `strace` can start a server here; says so if not.
+pub(crate) fn can_start(test: &str) -> bool {
+    let tried = Command::new("strace").args(["-D", "-f", "-o", "/dev/null", "true"]).output();
+    let can = tried.is_ok_and(|tried| tried.status.success());
+    if !can {
+        skip(test, "strace is not installed, or may not trace here");
+    }
+    can
+}
+
 /// A tracer that makes calls fail; they are sound again when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Injection(Child);

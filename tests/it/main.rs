@@ -39,6 +39,7 @@
 mod blocking;
 mod client;
 mod clock;
+mod faults;
 mod groups;
 mod history;
 mod hostile;
@@ -61,6 +62,8 @@ mod wire;
 use std::fmt;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,7 +135,7 @@ impl Place {
     /// Starts a server; how it ended if it did so instead of answering. `MILLSTREAM_BIN` names
     /// another program than the one that was built with the tests.
     pub(crate) fn try_start(&self, args: &[&str]) -> Result<Server, ExitStatus> {
-        self.try_start_with(&[], args)
+        self.begin(&[], &[], args)
     }
 
     /// As [`Place::try_start`], in an environment with these variables.
@@ -141,11 +144,32 @@ impl Place {
         variables: &[(&str, &Path)],
         args: &[&str],
     ) -> Result<Server, ExitStatus> {
+        self.begin(&[], variables, args)
+    }
+
+    /// As [`Place::try_start`], by another program that gives its place to the server, as `env` and
+    /// `prlimit` do: `wrapper` is that program and its arguments.
+    pub(crate) fn try_start_under(
+        &self,
+        wrapper: &[&str],
+        args: &[&str],
+    ) -> Result<Server, ExitStatus> {
+        self.begin(wrapper, &[], args)
+    }
+
+    fn begin(
+        &self,
+        wrapper: &[&str],
+        variables: &[(&str, &Path)],
+        args: &[&str],
+    ) -> Result<Server, ExitStatus> {
         let log = fs::File::options().create(true).append(true).open(self.0.path().join("log"));
         let log = log.unwrap();
         let built = env!("CARGO_BIN_EXE_millstream");
         let program = std::env::var("MILLSTREAM_BIN").unwrap_or_else(|_| built.to_owned());
-        let mut process = Command::new(program)
+        let words: Vec<&str> = wrapper.iter().copied().chain([&*program]).collect();
+        let mut process = Command::new(words[0])
+            .args(&words[1..])
             .args(["--port", "0", "--enable-debug-command", "yes", "--unixsocket"])
             .arg(self.socket())
             .arg("--dir")
@@ -203,9 +227,15 @@ impl Server {
         Client::try_connect(&self.place.socket()).unwrap()
     }
 
+    /// A new connection, if it takes one.
+    pub(crate) fn try_connect(&self) -> Option<Client> {
+        Client::try_connect(&self.place.socket()).ok()
+    }
+
     /// Kills it as the system does that is out of memory.
     pub(crate) fn kill(mut self) -> Place {
-        self.process.kill().unwrap();
+        // It may have ended by itself.
+        drop(self.process.kill());
         self.process.wait().unwrap();
         self.place.clone()
     }
@@ -352,6 +382,13 @@ impl Client {
         Ok(Client { stream, read: Vec::new(), used: 0 })
     }
 
+    /// A connection to an address: for what sends and receives, a socket is a socket.
+    pub(crate) fn to(address: SocketAddr) -> Client {
+        let stream = UnixStream::from(OwnedFd::from(TcpStream::connect(address).unwrap()));
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client { stream, read: Vec::new(), used: 0 }
+    }
+
     /// A second hand on the same connection, to write while the first reads.
     pub(crate) fn writing_half(&self) -> Client {
         Client { stream: self.stream.try_clone().unwrap(), read: Vec::new(), used: 0 }
@@ -447,6 +484,14 @@ impl Client {
 
     fn values(&mut self, n: i64) -> std::io::Result<Vec<Value>> {
         (0..n).map(|_| self.try_value()).collect()
+    }
+
+    /// Whether nothing has come that was not read yet. Nothing may be on its way.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let filled = self.fill();
+        self.stream.set_nonblocking(false).unwrap();
+        self.read.is_empty() && filled.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Whether the server has closed the connection, waiting for that.

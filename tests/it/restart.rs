@@ -242,6 +242,47 @@ fn a_server_that_is_told_to_stop_ends_well_and_lets_its_clients_go() {
 }
 
 #[test]
+fn a_signal_does_what_the_settings_say() {
+    let snapshots = ["--appendonly", "no", "--save", "3600 1"];
+    // Words, whether the data comes back.
+    for (words, kept) in [("default", true), ("nosave", false), ("save now", true)] {
+        let server = Server::start(&[&snapshots[..], &["--shutdown-on-sigterm", words]].concat());
+        server.connect().ask("SET k v");
+        let (place, status) = server.stop();
+        assert!(status.success(), "{words}: {status}");
+        let found = place.start(&snapshots).connect().ask("EXISTS k");
+        assert_eq!(found, format!(":{}", u8::from(kept)), "{words}");
+    }
+    // What cannot be saved keeps the server, unless it is forced.
+    let mut server = Server::start(&[&snapshots[..], &["--shutdown-on-sigint", "force"]].concat());
+    let mut client = server.connect();
+    client.ask("SET k v");
+    fs::remove_dir_all(server.place().data()).unwrap();
+    server.signal("TERM");
+    crate::wait_until("it says why", || server.place().log().contains("errors trying to shut"));
+    assert_eq!(client.ask("GET k"), "v");
+    server.signal("INT");
+    server.process.wait().unwrap();
+}
+
+#[test]
+fn a_torn_end_is_refused_if_the_settings_say_so() {
+    let (place, segment, bytes) = log_of(10);
+    let torn = &bytes[..bytes.len() - 3];
+    lay_out(&place, &segment, torn);
+    let status = place.try_start(&["--aof-load-truncated", "no"]).map(drop).unwrap_err();
+    assert_eq!(status.code(), Some(1));
+    assert!(place.log().contains("'aof-load-truncated yes'"), "{}", place.log());
+    assert_eq!(fs::read(&segment).unwrap(), torn, "nothing was changed");
+    let server = place.start(&[]);
+    assert!(prefix(&mut server.connect()) >= 9);
+    // What a stop or a kill leaves is no torn end.
+    let server = server.kill().start(&["--aof-load-truncated", "no"]);
+    let (place, _) = server.stop();
+    place.start(&["--aof-load-truncated", "no"]);
+}
+
+#[test]
 fn d08_a_hundred_restarts_without_writes_add_nothing() {
     let server = Server::start(&[]);
     build(&mut server.connect());

@@ -293,6 +293,7 @@ fn open(
         segment_bytes: 6 << 10,
         space_bytes: 32 << 10,
         reserve_bytes: 1 << 10,
+        cuts_torn_end: true,
         sync_thread: false,
     };
     let directory = Directory::open(DIR, Arc::new(disk.clone()))?;

@@ -269,3 +269,20 @@ fn d07_the_engine_may_crash_at_any_operation_and_twice_while_it_recovers() {
     }
     assert!(at > 100 && recoveries * step > 100, "{at} operations, {recoveries} recoveries");
 }
+
+#[test]
+fn a_snapshot_that_is_taken_says_how_many_keys_it_has() {
+    let disk = FaultDisk::new(1);
+    let world = open(&disk, &[("appendonly", "yes"), ("save", "")]);
+    fill(&world, 0, 20);
+    let progress =
+        || ["processed", "total"].map(|which| world.info(&format!("current_save_keys_{which}")));
+    assert_eq!(progress(), ["0", "0"]);
+    disk.hold_syncs();
+    assert!(world.run("BGSAVE").ends_with("started\r\n"));
+    assert_eq!(progress()[1], "7");
+    wait_for(&world, "current_save_keys_processed", "7");
+    disk.heal();
+    wait_for(&world, "rdb_bgsave_in_progress", "0");
+    assert_eq!(progress(), ["0", "0"]);
+}

@@ -3,6 +3,7 @@
 //! It sleeps until an append, a request or a deadline wakes it, and does one thing at a time. While
 //! it syncs, appends go on; the next sync covers them all.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{Log, frame, is_full, lock, reader};
 use crate::error::StorageError;
-use crate::persist::{Position, SyncPolicy};
+use crate::persist::{Position, SyncPolicy, check_named};
 
 /// How long nothing must follow a sync before a mark does; chosen.
 const MARK_DELAY: Duration = Duration::from_millis(100);
@@ -114,7 +115,11 @@ impl Log {
         let mut result = Ok(());
         for segment in earlier.iter().chain([&segment]) {
             result = result.and_then(|()| {
-                segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))
+                segment
+                    .file
+                    .sync()
+                    .map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
+                check_named(&*segment.file, &segment.path)
             });
         }
         if name_unsynced {
@@ -166,12 +171,8 @@ impl Log {
             if tail.failure.is_some() || !self.write_refused(&mut tail) {
                 return;
             }
-            if tail.end() >= tail.rotate_at
-                && let Err(error) = self.rotate(&mut tail)
-            {
-                tracing::warn!("no new segment, the old one goes on: {error}");
-                // Not at every call; the fraction is chosen.
-                tail.rotate_at = tail.end().saturating_add(self.options.segment_bytes / 8);
+            if tail.end() >= tail.rotate_at {
+                self.rotate_or_tell(&mut tail);
             }
             Arc::clone(&tail.segment)
         };
@@ -180,9 +181,24 @@ impl Log {
         let result = self.allocate(&segment, need);
         let full = result.as_ref().is_err_and(is_full);
         self.disk_full.store(full, Ordering::Release);
-        let tail = lock(&self.tail);
+        let mut tail = lock(&self.tail);
+        if result.is_err_and(|error| error.kind() == ErrorKind::FileTooLarge)
+            && Arc::ptr_eq(&tail.segment, &segment)
+        {
+            // A limit of the process or of the file system: the next file has room.
+            self.rotate_or_tell(&mut tail);
+        }
         if Arc::ptr_eq(&tail.segment, &segment) {
             self.ahead.store(segment.ahead.load(Ordering::Acquire), Ordering::Release);
+        }
+    }
+
+    /// Begins a segment, if that can be.
+    fn rotate_or_tell(&self, tail: &mut super::Tail) {
+        if let Err(error) = self.rotate(tail) {
+            tracing::warn!("no new segment, the old one goes on: {error}");
+            // Not at every call; the fraction is chosen.
+            tail.rotate_at = tail.end().saturating_add(self.options.segment_bytes / 8);
         }
     }
 

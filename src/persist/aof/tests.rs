@@ -1,9 +1,10 @@
 //! The log on a disk that fails and loses power, against the list of what was appended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::frame::SEGMENT_HEADER_BYTES;
 use super::*;
 use crate::persist::disk::OsDisk;
 use crate::testing::{EIO, ENOSPC, Fault, FaultDisk, Op, Rng, rounds};
@@ -17,6 +18,7 @@ fn options(policy: SyncPolicy) -> AofOptions {
         segment_bytes: 1 << 20,
         space_bytes: 2048,
         reserve_bytes: 256,
+        cuts_torn_end: true,
         sync_thread: false,
     }
 }
@@ -538,6 +540,28 @@ fn a_directory_is_opened_once_and_only_by_its_own_version() {
         error,
         StorageError::Version { path: PathBuf::from(DIR), found: "millstream 2".to_owned() }
     );
+}
+
+#[test]
+fn a_lock_that_was_torn_in_writing_opens() {
+    let path = Path::new(DIR).join("LOCK");
+    let old: [&[u8]; 3] = [b"", b"\nprocess 25044", b"millstream 1\nprocess 25044"];
+    let new: [&[u8]; 2] = [b"millstream 1\nprocess 31", b"\nprocess 31"];
+    for (old, new) in old.into_iter().flat_map(|old| new.map(|new| (old, new))) {
+        let padded = |text: &[u8]| {
+            let mut bytes = text.to_vec();
+            bytes.resize(if text.is_empty() { 0 } else { 63 }, b' ');
+            bytes.extend_from_slice(if text.is_empty() { b"" } else { b"\n" });
+            bytes
+        };
+        for written in 0..=64 {
+            let mut bytes = padded(new)[..written].to_vec();
+            bytes.extend_from_slice(padded(old).get(written..).unwrap_or_default());
+            let disk = FaultDisk::new(1);
+            disk.set_bytes(&path, &bytes);
+            open(&disk).unwrap_or_else(|error| panic!("{bytes:?}: {error}"));
+        }
+    }
 }
 
 /// One life of a log: random operations until the power goes or the process dies. Returns the disk
