@@ -143,13 +143,6 @@ impl<V: Measure> Rax<V> {
         self.root.as_ref().map_or_else(V::Summary::default, |root| root.summary)
     }
 
-    /// The number of branches. **Cost**: O(branches).
-    pub fn node_count(&self) -> usize {
-        let mut count = 0;
-        self.for_each_branch(|_| count += 1);
-        count
-    }
-
     /// Bytes on the heap for branches, links and long keys, without what values point to and
     /// without the allocator's own. **Cost**: O(branches).
     pub fn node_bytes(&self) -> usize {

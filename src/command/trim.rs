@@ -12,7 +12,7 @@ use super::args::{Args, Request, is_word, strict_id, strict_ids, strict_integer}
 use super::reply::Out;
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
-use crate::stream::block::{Block, BlockLimits};
+use crate::stream::block::BlockLimits;
 use crate::stream::pel::Pel;
 use crate::stream::{Effect, EntryId, Ids, Stream};
 
@@ -267,8 +267,8 @@ enum Removal {
 
 impl Trim {
     /// Trims the stream of a key, which exists; returns how many entries went. O(log n) and, by
-    /// references, linear: in the removed blocks with `~`; in the pending entries of what goes with
-    /// DELREF; in what has been delivered to every group with ACKED.
+    /// references, linear: in the groups and the pending entries of what goes with DELREF; in what
+    /// has been delivered to every group with ACKED.
     pub(super) fn run(&self, txn: &mut Txn<'_, '_>, key: &mut Key<'_>) -> u64 {
         let Ok(Some(stream)) = txn.stream(key) else { return 0 };
         let before = stream.len();
@@ -285,7 +285,7 @@ impl Trim {
                     References::Keep | References::Acked => Vec::new(),
                 };
                 remove_through(txn, key, last);
-                for (group, ids) in pending.iter().filter(|(_, ids)| !ids.is_empty()) {
+                for (group, ids) in &pending {
                     txn.effect(key, Effect::Ack { group, ids: Ids::List(ids) });
                 }
             }
@@ -310,7 +310,7 @@ impl Trim {
             (true, References::Keep) => self.whole_blocks(stream, limit)?,
             // Only LIMIT goes by whole blocks then.
             (true, References::Delete | References::Acked) => {
-                self.exact(stream)?.min(blocks_within(stream, limit)?)
+                self.exact(stream)?.min(stream.entries().blocks_within(limit)?)
             }
         };
         Some(Removal::Through(last))
@@ -356,18 +356,13 @@ impl Trim {
 
     /// The last ID of the last block that goes as a whole.
     fn whole_blocks(&self, stream: &Stream, limit: u64) -> Option<EntryId> {
-        let (mut removed, mut last) = (0, None);
-        for block in stream.entries().blocks() {
-            let live = block.live() as u64;
-            if removed + live > limit
-                || !self.takes_whole(stream.len() - removed, live, block.last_id())
-            {
-                break;
+        let entries = stream.entries();
+        match self.threshold {
+            Threshold::MaxLen(max) => entries.blocks_within(limit.min(stream.len() - max)),
+            Threshold::MinId(id) => {
+                Some(entries.blocks_within(limit)?.min(entries.blocks_below(id)?))
             }
-            removed += live;
-            last = Some(block.last_id());
         }
-        last
     }
 
     /// The entries that go because no group refers to them.
@@ -403,27 +398,18 @@ impl Trim {
     }
 }
 
-/// The last ID of the oldest blocks that have at most `limit` entries together.
-fn blocks_within(stream: &Stream, limit: u64) -> Option<EntryId> {
-    let mut sum = 0;
-    let blocks = stream.entries().blocks().take_while(|block| {
-        sum += block.live() as u64;
-        sum <= limit
-    });
-    blocks.last().map(Block::last_id)
-}
-
-/// The pending entries, by group, of the live entries up to `last`.
+/// The pending entries, by group that has any, of the live entries up to `last`.
 fn pending_through(stream: &Stream, last: EntryId) -> Vec<(Box<[u8]>, Vec<EntryId>)> {
     let first = stream.first_id();
-    let of_group = |pel: &Pel| {
+    let of_group = |pel: &Pel| -> Vec<EntryId> {
         pel.iter_from(first)
             .map(|pending| pending.id)
             .take_while(|id| *id <= last)
             .filter(|id| stream.entries().contains(*id))
             .collect()
     };
-    stream.groups().map(|(name, group)| (name.into(), of_group(group.pel()))).collect()
+    let groups = stream.groups().map(|(name, group)| (name, of_group(group.pel())));
+    groups.filter(|(_, ids)| !ids.is_empty()).map(|(name, ids)| (name.into(), ids)).collect()
 }
 
 /// Removes all entries up to `last`.

@@ -75,11 +75,6 @@ impl Entries {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
-    /// The number of branches of the tree. O(b).
-    pub fn node_count(&self) -> usize {
-        self.sealed.node_count()
-    }
-
     /// The memory it takes on the heap, in bytes, what clones share included. O(b).
     pub fn memory_bytes(&self) -> usize {
         self.sealed.node_bytes() + self.blocks().map(Block::memory_bytes).sum::<usize>()
@@ -243,6 +238,30 @@ impl Entries {
         block.iter().nth(nth).map(|entry| entry.id)
     }
 
+    /// The last ID of the oldest blocks that have at most `k` live entries together. O(log b).
+    pub fn blocks_within(&self, k: u64) -> Option<EntryId> {
+        if self.len() <= k {
+            return self.last_block().map(Block::last_id);
+        }
+        let last = match self.sealed.find_prefix(|live| live.0 > k) {
+            Some((key, ..)) => self.sealed.below(key),
+            None => self.sealed.last(),
+        };
+        last.map(|(_, block)| block.last_id())
+    }
+
+    /// The last ID of the blocks that have only IDs below `id`. O(log b).
+    pub fn blocks_below(&self, id: EntryId) -> Option<EntryId> {
+        if let Some(tail) = &self.tail
+            && tail.last_id() < id
+        {
+            return Some(tail.last_id());
+        }
+        let (key, block) = self.sealed.floor(&id.to_key())?;
+        let last = block.last_id();
+        if last < id { Some(last) } else { Some(self.sealed.below(key)?.1.last_id()) }
+    }
+
     /// The number of live entries with an ID below `id`. O(log b).
     pub fn count_below(&self, id: EntryId) -> u64 {
         if let Some(tail) = self.tail_for(id) {
@@ -252,6 +271,12 @@ impl Entries {
             None => 0,
             Some((key, block)) => self.sealed.summary_below(key).0 + block.count_below(id) as u64,
         }
+    }
+
+    /// How many live entries there are from `start` to `end`, both included. O(log b).
+    pub fn count_between(&self, start: EntryId, end: EntryId) -> u64 {
+        let through = end.next().map_or(self.len(), |above| self.count_below(above));
+        through.saturating_sub(self.count_below(start))
     }
 
     /// The live entries from `start` to `end`, both included, in ascending order. O(log b) to
