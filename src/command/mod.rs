@@ -18,6 +18,7 @@ pub mod object;
 pub mod read;
 pub mod readgroup;
 mod reading;
+pub mod remainder;
 pub mod reply;
 pub mod scan;
 pub mod strings;
@@ -31,6 +32,7 @@ pub mod write;
 
 pub use args::Request;
 pub use entry::{Entry, ToFields};
+pub use remainder::Remainder;
 pub use reply::{Out, Protocol};
 pub use table::Name;
 pub use typed::Call;
@@ -291,7 +293,7 @@ impl Requests {
 }
 
 /// A request that outlives the buffer it was read from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnedRequest {
     buffer: Vec<u8>,
     spans: Vec<Span>,

@@ -2,10 +2,11 @@
 
 use crate::command::args::{Request, range_end, range_start, strict_id};
 use crate::command::reading::{Caller, Options, Reply};
+use crate::command::remainder::write_range;
 use crate::command::{KeyCommand, Out, Ran};
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
-use crate::stream::{EntryId, EntryRef, Stream};
+use crate::stream::{EntryId, Stream};
 
 /// `XLEN key`
 ///
@@ -53,12 +54,12 @@ impl<'a> Interval<'a> {
         Ok(Interval { key: request.arg(1), start, end, count })
     }
 
-    /// Answers with what `entries` yields of the stream.
-    fn answer<'s, Entries: Iterator<Item = EntryRef<'s>>>(
+    /// Answers with the entries, from the newest on if `backwards`.
+    fn answer(
         &self,
-        txn: &'s mut Txn<'_, '_>,
+        txn: &mut Txn<'_, '_>,
         out: &mut Out<'_>,
-        entries: impl FnOnce(&'s Stream) -> Entries,
+        backwards: bool,
     ) -> Result<Ran, CommandError> {
         let key = txn.key(self.key);
         let Some(stream) = txn.stream(&key)? else {
@@ -75,12 +76,9 @@ impl<'a> Interval<'a> {
             return Ok(Ran::Replied);
         }
         let array = out.begin_array(at_most(count, stream));
-        let mut written = 0;
-        for entry in entries(stream).take(count) {
-            out.entry(&entry);
-            written += 1;
-        }
-        out.end_array(array, written);
+        let range = (self.start, self.end);
+        let all = write_range(stream.entries(), range, backwards, count, out);
+        out.end_array(array, all);
         Ok(Ran::Replied)
     }
 }
@@ -102,8 +100,7 @@ impl<'a> KeyCommand<'a> for XRange<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let XRange(wanted) = self;
-        wanted.answer(txn, out, |stream| stream.entries().range(wanted.start, wanted.end))
+        self.0.answer(txn, out, false)
     }
 }
 
@@ -119,8 +116,7 @@ impl<'a> KeyCommand<'a> for XRevRange<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let XRevRange(wanted) = self;
-        wanted.answer(txn, out, |stream| stream.entries().range_back(wanted.end, wanted.start))
+        self.0.answer(txn, out, true)
     }
 }
 
@@ -156,12 +152,13 @@ impl<'a> KeyCommand<'a> for XRead<'a> {
         let others = others.collect::<Result<Vec<_>, _>>()?;
 
         let mut reply = Reply::begin(out, options);
-        for (key, wanted) in std::iter::once(&first).chain(&others) {
+        for (n, (key, wanted)) in std::iter::once(&first).chain(&others).enumerate() {
             if !reply.admits(out) {
                 break;
             }
             if let Some(stream) = txn.stream(key)? {
-                self.serve(stream, key.name, *wanted, &mut reply, out);
+                let is_last = n == others.len();
+                self.serve(stream, key.name, *wanted, is_last, &mut reply, out);
             }
         }
         if reply.end(out) {
@@ -197,30 +194,37 @@ impl<'a> XRead<'a> {
         Ok((key, wanted))
     }
 
-    /// Writes what there is of one stream.
+    /// Writes what there is of one stream; of the last one the end may be left for later.
     fn serve(
         &self,
         stream: &Stream,
         name: &[u8],
         wanted: Wanted,
+        is_last: bool,
         reply: &mut Reply,
         out: &mut Out<'_>,
     ) {
         let entries = stream.entries();
-        let (range, count) = match wanted {
+        let (start, end, count) = match wanted {
             Wanted::Last => match entries.last_id() {
-                Some(last) => (entries.range(last, last), 1),
+                Some(last) => (last, last, 1),
                 None => return,
             },
             Wanted::After(id) => match id.next() {
                 Some(start) if stream.has_entry_after(id) => {
-                    (entries.range(start, EntryId::MAX), self.options.count)
+                    (start, EntryId::MAX, self.options.count)
                 }
                 _ => return,
             },
         };
         let open = reply.open(out, name, at_most(count, stream));
-        match reply.write(out, range.take(count), |out, entry| out.entry(entry)) {
+        let written = if is_last && !reply.is_limited() {
+            write_range(entries, (start, end), false, count, out)
+        } else {
+            let range = entries.range(start, end).take(count);
+            reply.write(out, range, |out, entry| out.entry(entry))
+        };
+        match written {
             0 => reply.cancel(out, open),
             written => reply.close(out, open, written),
         }

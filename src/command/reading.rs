@@ -248,6 +248,11 @@ impl Reply {
         }
     }
 
+    /// Whether MAXCOUNT or MAXSIZE was given.
+    pub(super) fn is_limited(&self) -> bool {
+        (self.max_count, self.max_size) != (usize::MAX, usize::MAX)
+    }
+
     /// Whether another entry may be written. The first always may.
     pub(super) fn admits(&self, out: &Out<'_>) -> bool {
         self.entries == 0

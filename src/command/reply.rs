@@ -5,6 +5,7 @@
 //! room for the expected number of digits, and ended with [`Out::end_array`], which moves bytes
 //! only if the number turned out to have fewer.
 
+use super::remainder::Remainder;
 use crate::error::CommandError;
 use crate::stream::EntryRef;
 use crate::stream::id::{EntryId, ID_TEXT_MAX, write_u64_before};
@@ -24,6 +25,9 @@ pub enum Protocol {
 pub struct Out<'a> {
     buffer: &'a mut Vec<u8>,
     protocol: Protocol,
+    /// Whether a command may leave a part of its reply for later.
+    may_leave: bool,
+    left: Option<Box<Remainder>>,
 }
 
 /// An aggregate that was begun and whose length is not known yet.
@@ -39,7 +43,27 @@ pub struct Deferred {
 impl<'a> Out<'a> {
     /// Writes at the end of `buffer`.
     pub fn new(buffer: &'a mut Vec<u8>, protocol: Protocol) -> Self {
-        Out { buffer, protocol }
+        Out { buffer, protocol, may_leave: false, left: None }
+    }
+
+    /// Lets a command leave the end of a long reply for later.
+    pub fn allow_leaving(&mut self) {
+        self.may_leave = true;
+    }
+
+    /// Whether the end of a reply may be left for later.
+    pub(super) fn may_leave(&self) -> bool {
+        self.may_leave
+    }
+
+    /// Leaves the end of the reply for later; nothing may be written behind it.
+    pub(super) fn leave(&mut self, rest: Remainder) {
+        self.left = Some(Box::new(rest));
+    }
+
+    /// What is left of the reply.
+    pub fn take_left(&mut self) -> Option<Box<Remainder>> {
+        self.left.take()
     }
 
     /// The protocol replies are written in.

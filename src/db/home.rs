@@ -3,7 +3,8 @@
 //!
 //! A turn begins with the first command and is ended by a task that the first command wakes. The
 //! run queue is first in, first out, so it runs after every connection that is ready now: their
-//! changes share one frame and one write. Only then does output leave.
+//! changes share one frame and one write. Only then does output leave: that of many connections a
+//! part at a time, between which others are heard.
 //!
 //! [`Home::visit`] is the one way to any set of shards: in place, by one hop, or by borrowing.
 //! While the shard is lent, commands for it wait and the thread goes on with everything else.
@@ -14,12 +15,14 @@ use super::hands;
 use super::save;
 use crate::config::Config;
 use crate::error::{Error, StorageError};
+use crate::keyspace::Keyspace;
 use crate::persist::Position;
 use crate::shard::{Shard, Turn};
 use crate::stream::UnixMs;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -32,6 +35,11 @@ const LOG_BYTES_MAX: usize = 1 << 20;
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Idempotent IDs whose time is over are forgotten within this time. Redis: ten times a second.
 const FORGET_TICK: Duration = Duration::from_millis(100);
+/// The outputs that are sent at once: the others' are sent a little later, so that nobody waits for
+/// ten thousand writes.
+const SENDS_MAX: usize = 256;
+/// The same while there are so many streams with idempotent IDs that one look takes a part of them.
+const FORGET_MORE_TICK: Duration = Duration::from_millis(10);
 /// The shortest time between two looks at what is due.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// The same while CLIENT PAUSE keeps everything as it is.
@@ -40,11 +48,14 @@ const PAUSED_TICK: Duration = Duration::from_millis(50);
 /// A connection's output, as the turn's end sees it.
 pub trait Outlet {
     /// The turn has ended and the log has come this far with everything the output may tell of;
-    /// or the log broke, and the output must not leave.
-    fn turn_ended(self: Rc<Self>, position: Result<Position, StorageError>);
+    /// or the log broke, and the output must not leave. [`Outlet::send`] follows.
+    fn turn_ended(&self, position: Result<Position, StorageError>);
 
-    /// The durable position has moved, or the log broke.
-    fn log_moved(self: Rc<Self>, broken: bool);
+    /// The durable position has moved, or the log broke. [`Outlet::send`] follows.
+    fn log_moved(&self, broken: bool);
+
+    /// Sends what may leave.
+    fn send(self: Rc<Self>);
 }
 
 type Call = Box<dyn FnOnce(&Rc<Home>) + Send>;
@@ -83,6 +94,9 @@ pub struct Home {
     commands: Cell<u32>,
     outlets: RefCell<Vec<Rc<dyn Outlet>>>,
     held: RefCell<Vec<Rc<dyn Outlet>>>,
+    /// What is still to be sent of earlier turns, in order.
+    unsent: RefCell<VecDeque<Rc<dyn Outlet>>>,
+    send_wanted: Notify,
     answers: RefCell<Vec<Answer>>,
     pub(super) jobs: RefCell<VecDeque<Job>>,
     pub(super) job_wanted: Notify,
@@ -116,6 +130,14 @@ impl ShardSet {
             }
         }
     }
+
+    /// Its shards.
+    pub fn shards(&self) -> &[usize] {
+        match self {
+            ShardSet::One(one) => slice::from_ref(one),
+            ShardSet::Several(list) => list,
+        }
+    }
 }
 
 impl Home {
@@ -133,6 +155,8 @@ impl Home {
             commands: Cell::new(0),
             outlets: RefCell::default(),
             held: RefCell::default(),
+            unsent: RefCell::default(),
+            send_wanted: Notify::new(),
             answers: RefCell::default(),
             jobs: RefCell::default(),
             job_wanted: Notify::new(),
@@ -305,12 +329,41 @@ impl Home {
         } else if let Some(shard) = self.shard.borrow_mut().as_deref_mut() {
             position = self.append(shard, all);
             self.set_due(shard.next_due());
+            if shard.has_more_to_wake() {
+                self.begin_turn();
+            }
         }
         for answer in self.answers.take() {
             answer(position.clone());
         }
-        for outlet in self.outlets.take() {
-            outlet.turn_ended(position.clone());
+        let outlets = self.outlets.take();
+        outlets.iter().for_each(|outlet| outlet.turn_ended(position.clone()));
+        self.send(outlets);
+    }
+
+    /// Sends what may leave: of the first at once, of the others a little later.
+    fn send(&self, outlets: Vec<Rc<dyn Outlet>>) {
+        let mut outlets = outlets.into_iter();
+        outlets.by_ref().take(SENDS_MAX).for_each(Outlet::send);
+        if outlets.len() > 0 {
+            self.unsent.borrow_mut().extend(outlets);
+            self.send_wanted.notify_one();
+        }
+    }
+
+    /// Sends what was left, some of it at a time.
+    async fn send_the_rest(self: Rc<Self>) {
+        loop {
+            let some: Vec<_> = {
+                let mut unsent = self.unsent.borrow_mut();
+                let n = unsent.len().min(SENDS_MAX);
+                unsent.drain(..n).collect()
+            };
+            if some.is_empty() {
+                self.send_wanted.notified().await;
+            }
+            some.into_iter().for_each(Outlet::send);
+            tokio::task::yield_now().await;
         }
     }
 
@@ -367,6 +420,24 @@ impl Home {
         }
     }
 
+    /// Takes a client's wait out of these shards; of others than this thread's a little later, but
+    /// before anything that is sent to them next.
+    ///
+    /// # Errors
+    /// As [`Home::visit`].
+    pub async fn unblock(self: &Rc<Self>, set: &ShardSet, client: u64) -> Result<(), Error> {
+        for shard in set.shards() {
+            if *shard == self.index {
+                self.wait_home().await;
+                self.in_place(|turn| turn.unblock(client)).ok_or(Error::Stopped)?;
+            } else {
+                let visit = move |home: &Rc<Home>| _ = home.in_place(|turn| turn.unblock(client));
+                self.core.send(*shard, Message::Visit(Box::new(visit)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the shard is here.
     pub(super) async fn wait_home(&self) {
         while !self.is_home() {
@@ -397,18 +468,19 @@ impl Home {
 
     fn log_moved(&self) {
         let broken = self.core.has_log_failed();
-        for outlet in self.held.take() {
-            outlet.log_moved(broken);
-        }
+        let held = self.held.take();
+        held.iter().for_each(|outlet| outlet.log_moved(broken));
+        self.send(held);
     }
 
     /// Gives the shard a turn when it wants one: a key is due, a reader looks again, changes that
     /// no reply waits for want to be logged.
     async fn tend(self: Rc<Self>) {
-        let (mut second, mut remembers) = (0, false);
+        // When to look again at what is to be forgotten, if there is anything.
+        let (mut second, mut remembers): (u64, Option<Duration>) = (0, None);
         loop {
             let least = if self.core.pause.is_active() { PAUSED_TICK } else { TICK_MIN };
-            let most = if remembers { FORGET_TICK } else { IDLE_TICK };
+            let most = remembers.unwrap_or(IDLE_TICK);
             let wait = self.due.get().map_or(most, |due| {
                 let ms = due.since(self.core.now());
                 Duration::from_millis(ms).clamp(least, most)
@@ -423,7 +495,7 @@ impl Home {
                 self.in_place(|turn| turn.tend());
             }
             let is_new_second = now.0 / 1000 != second && self.is_home();
-            if remembers || is_new_second {
+            if remembers.is_some() || is_new_second {
                 remembers = self.in_place(forget_idempotent_ids).unwrap_or(remembers);
             }
             if is_new_second {
@@ -442,10 +514,16 @@ impl Home {
     }
 }
 
-/// Forgets the idempotent IDs whose time is over; whether any are left.
-fn forget_idempotent_ids(turn: &mut Turn<'_, '_>) -> bool {
+/// Forgets the idempotent IDs whose time is over, in some of the streams; when to look again, if
+/// any are left.
+fn forget_idempotent_ids(turn: &mut Turn<'_, '_>) -> Option<Duration> {
     turn.forget_idempotent_ids();
-    turn.shards().any(|shard| shard.keyspace().has_idempotent_ids())
+    let mut keyspaces = turn.shards().map(Shard::keyspace);
+    if keyspaces.any(Keyspace::names_more_idempotent) {
+        return Some(FORGET_MORE_TICK);
+    }
+    let mut keyspaces = turn.shards().map(Shard::keyspace);
+    keyspaces.any(Keyspace::has_idempotent_ids).then_some(FORGET_TICK)
 }
 
 /// The tasks of a thread, until it is told to stop.
@@ -457,6 +535,7 @@ pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Messa
             ends.end_turn();
         }
     });
+    tokio::task::spawn_local(home.clone().send_the_rest());
     tokio::task::spawn_local(home.clone().serve_borrowers());
     tokio::task::spawn_local(home.clone().tend());
     while let Some(message) = inbox.recv().await {
@@ -480,6 +559,7 @@ pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Messa
             Message::Stop => {
                 home.wait_home().await;
                 home.finish_turn(true);
+                home.unsent.take().into_iter().for_each(Outlet::send);
                 // What was answered may have laid it down, where callers would go on with it.
                 home.fetch();
                 return;

@@ -75,11 +75,7 @@ pub(super) struct OnTheWay {
 
 impl OnTheWay {
     fn counters(&self) -> impl Iterator<Item = &AtomicUsize> {
-        let shards = match &self.set {
-            ShardSet::One(shard) => std::slice::from_ref(shard),
-            ShardSet::Several(list) => list,
-        };
-        shards.iter().map(|shard| &self.core.rest.on_the_way[*shard])
+        self.set.shards().iter().map(|shard| &self.core.rest.on_the_way[*shard])
     }
 }
 
@@ -119,6 +115,8 @@ impl Core {
         let in_hand = self.in_hand();
         let done = work(&mut Turn::new(&mut [&mut **shard], self.now()));
         let position = shard.end_turn(self.aof(), false);
+        // Nobody else waits for this thread.
+        shard.wake(usize::MAX);
         if shard.has_leftovers() {
             self.publish(shard.take_events());
             self.discard(shard.take_garbage());

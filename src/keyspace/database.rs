@@ -4,8 +4,7 @@ use super::Value;
 use super::handover::{Frozen, FrozenKey, Sweep};
 use crate::stream::UnixMs;
 use hashbrown::HashTable;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 /// How many tables share the keys. One table of 4 M keys paused for 127 ms when it grew.
@@ -55,9 +54,8 @@ pub struct Database {
     /// Key → place; empty until the first key comes.
     tables: Vec<HashTable<u32>>,
     len: usize,
-    expiring: usize,
-    /// Expiries with their places; one that its slot does not confirm is out of date.
-    expiries: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Expiries in milliseconds, with their places.
+    expiries: BTreeSet<(u64, u32)>,
     /// How far a snapshot has come, while one is being handed over.
     sweep: Option<Sweep>,
 }
@@ -75,7 +73,7 @@ impl Database {
 
     /// How many of them have an expiry.
     pub fn expiring_len(&self) -> usize {
-        self.expiring
+        self.expiries.len()
     }
 
     /// One more than the greatest place.
@@ -109,30 +107,20 @@ impl Database {
         table.find(hash, |&place| *self.slot(place).key == *key).copied()
     }
 
-    /// The next expiry that is due, as a place that a slot confirms; others are dropped.
-    pub fn next_due(&mut self, now: UnixMs) -> Option<u32> {
-        while let Some(&Reverse((at, place))) = self.expiries.peek() {
-            let current = self.get(place as usize).and_then(Slot::expire_at);
-            if current != Some(UnixMs(at)) {
-                self.expiries.pop();
-            } else if at <= now.0 {
-                return Some(place);
-            } else {
-                return None;
-            }
-        }
-        None
+    /// The place of the key that expires next, if it is due.
+    pub fn next_due(&self, now: UnixMs) -> Option<u32> {
+        self.expiries.first().filter(|(at, _)| *at <= now.0).map(|(_, place)| *place)
     }
 
-    /// When the next key expires; may be out of date, but never late.
+    /// When the next key expires.
     pub fn next_expiry(&self) -> Option<UnixMs> {
-        self.expiries.peek().map(|Reverse((at, _))| UnixMs(*at))
+        self.expiries.first().map(|(at, _)| UnixMs(*at))
     }
 
     /// The mean time to live of the keys that expire, in milliseconds.
     pub fn average_ttl_ms(&self, now: UnixMs) -> u64 {
         let sample = self.expiries.iter().take(100);
-        let (sum, n) = sample.fold((0_u64, 0_u64), |(sum, n), Reverse((at, _))| {
+        let (sum, n) = sample.fold((0_u64, 0_u64), |(sum, n), (at, _)| {
             (sum.saturating_add(at.saturating_sub(now.0)), n + 1)
         });
         sum.checked_div(n).unwrap_or_default()
@@ -214,15 +202,12 @@ impl Database {
 
     pub(super) fn set_expiry(&mut self, place: u32, expire_at: Option<UnixMs>) {
         let slot = self.slot_mut(place);
-        let before = slot.expire_at;
+        let before = slot.expire_at();
         slot.expire_at = expire_at.and_then(|at| NonZeroU64::new(at.0.saturating_add(1)));
-        let after = slot.expire_at;
-        self.expiring =
-            self.expiring + usize::from(after.is_some()) - usize::from(before.is_some());
-        if let Some(at) = expire_at
-            && before != after
-        {
-            self.expiries.push(Reverse((at.0, place)));
+        let after = slot.expire_at();
+        if before != after {
+            before.map(|at| self.expiries.remove(&(at.0, place)));
+            after.map(|at| self.expiries.insert((at.0, place)));
         }
     }
 
@@ -292,7 +277,10 @@ impl Database {
         let mut expiring = 0;
         for (place, slot) in self.slots_from(0) {
             found += 1;
-            expiring += usize::from(slot.expire_at.is_some());
+            if let (Some(at), Ok(place)) = (slot.expire_at(), u32::try_from(place)) {
+                expiring += 1;
+                assert!(self.expiries.contains(&(at.0, place)));
+            }
             let led = self.find(hash(&slot.key), &slot.key);
             assert_eq!(led.map(|led| led as usize), Some(place));
             if let Value::Stream(stream) = &slot.value {
@@ -300,7 +288,7 @@ impl Database {
             }
         }
         assert_eq!(found, self.len);
-        assert_eq!(expiring, self.expiring);
+        assert_eq!(expiring, self.expiries.len());
         assert_eq!(self.tables.iter().map(HashTable::len).sum::<usize>(), self.len);
         let taken: usize = self.pieces.iter().map(Vec::len).sum();
         assert_eq!(taken, self.len + self.free.len());

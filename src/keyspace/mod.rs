@@ -19,9 +19,9 @@ pub use txn::{Key, Rules, Txn};
 
 use crate::codec::Corrupt;
 use crate::stream::{BlockLimits, Effect, Garbage, Stream, UnixMs};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,14 +63,16 @@ pub struct Keyspace {
     limits: BlockLimits,
     /// Watched keys, each with the flags that a change of it sets.
     watched: HashMap<KeyName, Vec<Arc<AtomicBool>>>,
-    /// Keys that blocked readers wait on, and how many registrations.
-    waited: HashMap<KeyName, usize>,
+    /// Keys that blocked readers wait on.
+    waited: HashSet<KeyName>,
     /// Waited-on keys that changed in a way that may serve or end a wait, in order.
     signals: VecDeque<(u64, KeyName)>,
     /// The number of the change that is being applied: one count for all keyspaces in hand.
     change_number: u64,
     /// Keys whose streams have idempotent IDs; one that no longer has is dropped when looked at.
     idempotent: BTreeSet<KeyName>,
+    /// The last of them that was named, while they are.
+    idempotent_named: Option<KeyName>,
     /// What was removed and may be large.
     garbage: Vec<Garbage>,
     /// The number of the last snapshot.
@@ -104,10 +106,11 @@ impl Keyspace {
             last_place: 0,
             limits: BlockLimits::default(),
             watched: HashMap::new(),
-            waited: HashMap::new(),
+            waited: HashSet::new(),
             signals: VecDeque::new(),
             change_number: 0,
             idempotent: BTreeSet::new(),
+            idempotent_named: None,
             garbage: Vec::new(),
             epoch: 0,
             frozen: Vec::new(),
@@ -167,18 +170,12 @@ impl Keyspace {
 
     /// Signals the key from now on when it changes in a way that may serve or end a wait.
     pub fn wait_on(&mut self, db: u8, key: &[u8]) {
-        *self.waited.entry((db, key.into())).or_default() += 1;
+        self.waited.insert((db, key.into()));
     }
 
-    /// Takes back [`Keyspace::wait_on`].
-    pub fn wait_off(&mut self, db: u8, key: &[u8]) {
-        let name = (db, key.into());
-        if let Some(count) = self.waited.get_mut(&name) {
-            *count -= 1;
-            if *count == 0 {
-                self.waited.remove(&name);
-            }
-        }
+    /// Takes back [`Keyspace::wait_on`]: nobody waits on the key any more.
+    pub fn wait_off(&mut self, name: &KeyName) {
+        self.waited.remove(name);
     }
 
     /// The number of the change that gave the next signal, if there is one. Numbers of keyspaces
@@ -197,12 +194,25 @@ impl Keyspace {
         !self.idempotent.is_empty()
     }
 
-    /// The keys whose streams have idempotent IDs.
-    pub(super) fn idempotent_names(&mut self) -> Vec<KeyName> {
-        let mut names = std::mem::take(&mut self.idempotent);
-        names.retain(|(db, key)| self.value(*db, key).is_some_and(has_idempotent_ids));
-        self.idempotent.clone_from(&names);
-        names.into_iter().collect()
+    /// The next keys, at most `max`, whose streams have idempotent IDs: each time others, until
+    /// all have been named.
+    pub(super) fn idempotent_names(&mut self, max: usize) -> Vec<KeyName> {
+        let named = self.idempotent_named.take();
+        let after = named.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.idempotent.range((after, Bound::Unbounded)).take(max);
+        let names: Vec<KeyName> = next.cloned().collect();
+        if names.len() == max {
+            self.idempotent_named = names.last().cloned();
+        }
+        let has_any = |(db, key): &KeyName| self.value(*db, key).is_some_and(has_idempotent_ids);
+        let (names, others): (Vec<_>, Vec<_>) = names.into_iter().partition(has_any);
+        others.iter().for_each(|name| _ = self.idempotent.remove(name));
+        names
+    }
+
+    /// Whether some keys have been named whose streams have idempotent IDs, and others not yet.
+    pub fn names_more_idempotent(&self) -> bool {
+        self.idempotent_named.is_some()
     }
 
     /// The hash of a key.
@@ -301,7 +311,7 @@ impl Keyspace {
     /// Tells the shard to look at those who wait on the key.
     #[inline]
     fn signal(&mut self, db: u8, key: &[u8]) {
-        if !self.waited.is_empty() && self.waited.contains_key(&(db, key.into())) {
+        if !self.waited.is_empty() && self.waited.contains(&(db, key.into())) {
             self.signals.push_back((self.change_number, (db, key.into())));
         }
     }
@@ -319,7 +329,7 @@ impl Keyspace {
             }
         }
         let mut waited: Vec<_> =
-            self.waited.keys().filter(|(waited_db, key)| *waited_db == db && exists(key)).collect();
+            self.waited.iter().filter(|(waited_db, key)| *waited_db == db && exists(key)).collect();
         waited.sort();
         let waited: Vec<_> = waited.into_iter().cloned().collect();
         let number = self.change_number;

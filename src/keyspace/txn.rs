@@ -161,10 +161,11 @@ impl<'t, 's> Txn<'t, 's> {
         more
     }
 
-    /// Forgets the idempotent IDs whose time is over, in every stream that has any.
-    pub fn forget_idempotent_ids(&mut self) {
+    /// Forgets the idempotent IDs whose time is over, in the next `max` streams of each keyspace
+    /// that have any.
+    pub fn forget_idempotent_ids(&mut self, max: usize) {
         for index in 0..self.spaces.iter().count() {
-            for (db, name) in self.spaces.at_mut(index).idempotent_names() {
+            for (db, name) in self.spaces.at_mut(index).idempotent_names(max) {
                 let mut key = self.key_in(db, &name);
                 let Ok(Some(stream)) = self.stream(&key) else { continue };
                 let expired = stream.producers().map(|all| all.expired(self.now));

@@ -16,6 +16,7 @@ use crate::error::CommandError;
 use crate::keyspace::KeyName;
 use crate::pubsub::ClientCounts;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -207,7 +208,7 @@ impl Client {
     }
 
     /// Puts what others have sent until now before the reply.
-    pub(super) fn receive(&mut self, mail: Vec<Bytes>, in_exec: bool, out: &mut Out<'_>) {
+    pub(super) fn receive(&mut self, mail: VecDeque<Bytes>, in_exec: bool, out: &mut Out<'_>) {
         self.has_received |= !mail.is_empty();
         if in_exec {
             // Inside the array of EXEC no frame may stand that is no reply.
@@ -473,7 +474,7 @@ impl Client {
         around.server.core.pubsub.unsubscribe_all(self.shared.id);
         self.listens = ClientCounts::default();
         around.server.monitors.remove(self.shared.id);
-        let mail = self.shared.take_mail();
+        let mail = self.shared.take_mail(u64::MAX);
         self.receive(mail, around.in_exec, out);
         self.set_protocol(Protocol::Resp2, around.in_exec, out);
         for flag in [flag::MONITOR, flag::NO_EVICT, flag::NO_TOUCH] {

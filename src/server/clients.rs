@@ -8,7 +8,7 @@ use crate::db::stats::Stats;
 use crate::pubsub::{Message, Sink};
 use crate::shard::waiters::WaitCell;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 /// Frames that others have for the client, in order.
 #[derive(Debug, Default)]
 struct Mailbox {
-    frames: Vec<Bytes>,
+    frames: VecDeque<Bytes>,
     bytes: u64,
     protocol: Protocol,
 }
@@ -181,12 +181,12 @@ impl Shared {
         mailbox.bytes += frame.len() as u64;
         let unread = mailbox.bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
         if bytes_max > 0 && unread > bytes_max {
-            (mailbox.frames, mailbox.bytes) = (Vec::new(), 0);
+            (mailbox.frames, mailbox.bytes) = (VecDeque::new(), 0);
             drop(mailbox);
             self.close_for_output(unread);
             return;
         }
-        mailbox.frames.push(frame);
+        mailbox.frames.push_back(frame);
         drop(mailbox);
         self.attention.call();
     }
@@ -201,15 +201,24 @@ impl Shared {
         self.close(LEFT_UNREAD);
     }
 
-    /// Takes what is in the mailbox.
-    pub(crate) fn take_mail(&self) -> Vec<Bytes> {
+    /// Takes what is in the mailbox: if it is more than `max` bytes, the first frames that make as
+    /// many. What stays is shared with the other clients that it is for, and costs little.
+    pub(crate) fn take_mail(&self, max: u64) -> VecDeque<Bytes> {
         let mut mailbox = lock(&self.mailbox);
-        mailbox.bytes = 0;
-        std::mem::take(&mut mailbox.frames)
+        let mut bytes = 0;
+        let first = mailbox.frames.iter().position(|frame| {
+            bytes += frame.len() as u64;
+            bytes >= max
+        });
+        mailbox.bytes -= bytes;
+        match first {
+            Some(last) => mailbox.frames.drain(..=last).collect(),
+            None => std::mem::take(&mut mailbox.frames),
+        }
     }
 
     /// Messages are rendered for this protocol from now on; returns those rendered before.
-    pub(crate) fn set_protocol(&self, protocol: Protocol) -> Vec<Bytes> {
+    pub(crate) fn set_protocol(&self, protocol: Protocol) -> VecDeque<Bytes> {
         let mut mailbox = lock(&self.mailbox);
         mailbox.protocol = protocol;
         mailbox.bytes = 0;

@@ -71,6 +71,10 @@ pub(super) struct Connection {
     last: Option<&'static Row>,
     /// The turn of this thread in which it last ran a command that may change something.
     wrote_in: Option<u64>,
+    /// Whether others may have something for the client that was not delivered.
+    mail_left: bool,
+    /// Whether commands before this one are to visit other shards, and it with them.
+    gathers: bool,
     /// Whether a command has looked at what a shard holds since replies were last announced.
     has_looked: bool,
 }
@@ -110,6 +114,8 @@ impl Connection {
             dispatched: 0,
             last: None,
             wrote_in: None,
+            mail_left: false,
+            gathers: false,
             has_looked: false,
         }
     }
@@ -170,14 +176,15 @@ impl Connection {
     async fn read(&mut self) -> Result<usize, Error> {
         poll_fn(|context| {
             loop {
-                if self.client.shared.attention.take() {
+                if self.client.shared.attention.take() || self.mail_left {
                     self.deliver_mail();
                 }
                 if self.is_over() {
                     return Poll::Ready(Err(Error::Stopped));
                 }
                 self.output.poll_send(context);
-                if self.output.has_less_than(UNSENT_MAX) {
+                // A reply comes behind the messages before it.
+                if !self.mail_left && self.output.has_less_than(UNSENT_MAX) {
                     let read =
                         SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch));
                     if let Poll::Ready(n) = read {
@@ -225,17 +232,22 @@ impl Connection {
         Ok(n)
     }
 
-    /// Appends what others had for the client.
+    /// Appends what others had for the client, as much as may be unsent; the rest when that has
+    /// left.
     fn deliver_mail(&mut self) {
-        let mail = self.client.shared.take_mail();
-        if mail.is_empty() {
-            return;
+        self.mail_left = true;
+        while self.output.has_less_than(UNSENT_MAX) {
+            let mail = self.client.shared.take_mail(UNSENT_MAX as u64);
+            if mail.is_empty() {
+                self.mail_left = false;
+                return;
+            }
+            {
+                let mut bytes = self.output.bytes();
+                mail.iter().for_each(|frame| bytes.extend_from_slice(frame));
+            }
+            self.announce_mail();
         }
-        {
-            let mut bytes = self.output.bytes();
-            mail.iter().for_each(|frame| bytes.extend_from_slice(frame));
-        }
-        self.announce_mail();
     }
 
     /// Mail may tell of whatever is in the log.
@@ -297,16 +309,22 @@ impl Connection {
 
     /// Waits until the client has read enough of its replies.
     pub(super) async fn drain(&mut self) -> Result<(), Error> {
+        self.until_sent(true).await
+    }
+
+    /// [`Connection::drain`], and what others have for the client, too, unless it must wait.
+    pub(super) async fn until_sent(&mut self, mail: bool) -> Result<(), Error> {
         poll_fn(|context| {
             loop {
-                if self.client.shared.attention.take() {
+                self.mail_left |= self.client.shared.attention.take();
+                if mail && self.mail_left {
                     self.deliver_mail();
                 }
                 self.output.poll_send(context);
                 if self.is_over() {
                     return Poll::Ready(Err(Error::Stopped));
                 }
-                if self.output.has_less_than(UNSENT_MAX) {
+                if self.output.has_less_than(UNSENT_MAX) && !(mail && self.mail_left) {
                     return Poll::Ready(Ok(()));
                 }
                 if !self.client.shared.attention.listen(context) {
@@ -341,17 +359,19 @@ impl Connection {
         let mut limits = self.limits();
         let mut requests = self.requests.take().map_or_else(|| READER.take(), |reader| *reader);
         let mut used = 0;
-        // Consecutive commands for the same other shards, which are one visit.
+        // Commands for other shards, and those behind them: one visit to all of these shards.
         let mut run: Option<(ShardSet, Vec<Queued>)> = None;
         let step = loop {
             match requests.next(&input[used..], &limits) {
                 Ok(Some((request, n))) => {
-                    if run.as_ref().is_some_and(|run| !self.continues(run, &request)) {
+                    if run.as_ref().is_some_and(|(_, run)| !self.continues(run, &request)) {
                         break Step::Read;
                     }
                     used += n;
+                    self.gathers = run.is_some();
                     match (self.dispatch(&request), &mut run) {
-                        (Some(Step::Await(Job::Run(_, mut one))), Some((_, run))) => {
+                        (Some(Step::Await(Job::Run(more, mut one))), Some((set, run))) => {
+                            more.shards().iter().for_each(|shard| set.add(*shard));
                             run.append(&mut one);
                         }
                         (Some(Step::Await(Job::Run(set, one))), None) => run = Some((set, one)),
@@ -390,10 +410,8 @@ impl Connection {
                 }
             }
         };
-        let step = match run {
-            Some((set, run)) => Step::Await(Job::Run(set, run)),
-            None => step,
-        };
+        self.gathers = false;
+        let step = run.map_or(step, |(set, run)| Step::Await(Job::Run(set, run)));
         if requests.is_between() {
             READER.set(requests);
         } else {
@@ -416,9 +434,9 @@ impl Connection {
         }
     }
 
-    /// Whether a request goes to the same other shards as those before it, and nothing stands in
-    /// its way.
-    fn continues(&self, (set, run): &(ShardSet, Vec<Queued>), request: &Request<'_>) -> bool {
+    /// Whether a request may be part of the visit that those before it make to other shards, and
+    /// nothing stands in its way.
+    fn continues(&self, run: &[Queued], request: &Request<'_>) -> bool {
         let may_wait = |row: &Row| row.flags.has(Flags::BLOCKING);
         let Ok(row) = table::lookup(request) else { return false };
         run.len() < RUN_MAX
@@ -428,7 +446,6 @@ impl Connection {
             && !self.home.core().pause.is_active()
             && !self.home.core().is_log_behind()
             && self.refusal(row).is_none()
-            && self.shards_of(row, request) == *set
     }
 
     /// Closes a client that does not read its replies.
@@ -661,7 +678,7 @@ impl Connection {
 
     fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         let set = self.shards_of(row, request);
-        if set != ShardSet::One(self.home.index()) || !self.home.is_home() {
+        if self.gathers || set != ShardSet::One(self.home.index()) || !self.home.is_home() {
             self.meter.hand_over(&self.config);
             let run = vec![Queued { row, request: request.into() }];
             return Some(Step::Await(Job::Run(set, run)));
@@ -680,15 +697,22 @@ impl Connection {
         self.has_looked = true;
         let caller = self.client.caller(false);
         let home = self.home.clone();
-        let called = self.reply(|out| {
-            home.in_place(|turn| {
+        let is_heard = self.client.reply_mode == ReplyMode::On;
+        let (called, left) = self.reply(|out| {
+            if is_heard {
+                out.allow_leaving();
+            }
+            let called = home.in_place(|turn| {
                 let called = call(home.core(), turn, row, request, &caller, out);
                 turn.serve();
                 called
-            })
+            });
+            (called, out.take_left())
         });
         let step = match called {
-            None | Some(Called::Replied(None)) => None,
+            None | Some(Called::Replied(None)) => {
+                left.map(|rest| Step::Await(Job::Rest(rest, Position::default())))
+            }
             Some(Called::Replied(Some(code))) => {
                 self.count_failure(row.name, &code);
                 None

@@ -154,7 +154,7 @@ impl Output {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) => {
                     self.blocked.set(false);
-                    self.send();
+                    self.send_released();
                 }
                 Poll::Ready(Err(_)) => self.fail(),
             }
@@ -168,7 +168,7 @@ impl Output {
     }
 
     /// Sends what may leave.
-    fn send(self: &Rc<Self>) {
+    fn send_released(self: &Rc<Self>) {
         let mut guard = self.buffer.borrow_mut();
         let buffer = &mut *guard;
         while let Some(&(end, position)) = buffer.chunks.front() {
@@ -233,34 +233,35 @@ impl Output {
 }
 
 impl Outlet for Output {
-    fn turn_ended(self: Rc<Self>, position: Result<Position, StorageError>) {
+    fn turn_ended(&self, position: Result<Position, StorageError>) {
         self.announced.set(false);
         let Ok(position) = position else {
             self.fail();
             return;
         };
-        {
-            let mut buffer = self.buffer.borrow_mut();
-            let position = if self.tells.take() { position } else { Position::default() };
-            let position = position.max(buffer.position);
-            let end = buffer.bytes.len();
-            // Where its own last write is does not go back when the log fails: WAITAOF asks for it.
-            buffer.reached = position.max(buffer.reached);
-            if buffer.chunks.is_empty() && self.home.is_released(position) {
-                buffer.released = end;
-            } else {
-                buffer.chunks.push_back((end, position));
-            }
+        let mut buffer = self.buffer.borrow_mut();
+        let position = if self.tells.take() { position } else { Position::default() };
+        let position = position.max(buffer.position);
+        let end = buffer.bytes.len();
+        // Where its own last write is does not go back when the log fails: WAITAOF asks for it.
+        buffer.reached = position.max(buffer.reached);
+        if buffer.chunks.is_empty() && self.home.is_released(position) {
+            buffer.released = end;
+        } else {
+            buffer.chunks.push_back((end, position));
         }
-        self.send();
     }
 
-    fn log_moved(self: Rc<Self>, broken: bool) {
+    fn log_moved(&self, broken: bool) {
         self.held.set(false);
         if broken {
             self.fail();
-        } else {
-            self.send();
+        }
+    }
+
+    fn send(self: Rc<Self>) {
+        if !self.broken.get() {
+            self.send_released();
         }
     }
 }

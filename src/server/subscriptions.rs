@@ -65,7 +65,7 @@ impl Client {
         }
         for channel in names {
             self.listens = pubsub.unsubscribe(kind, self.shared.id, channel);
-            let mail = self.shared.take_mail();
+            let mail = self.shared.take_mail(u64::MAX);
             self.receive(mail, around.in_exec, out);
             self.confirm(name, Some(channel), out);
         }

@@ -1,10 +1,10 @@
 //! What a connection awaits: other threads' shards, entries, the disk, the end of a pause.
 
-use super::client::{Acknowledged, Queued};
+use super::client::{Acknowledged, Queued, ReplyMode};
 use super::clients::flag;
 use super::connection::{Connection, Step};
 use crate::command::table;
-use crate::command::{Name, Out, OwnedRequest};
+use crate::command::{Name, Out, OwnedRequest, Remainder};
 use crate::db::Core;
 use crate::db::home::{Home, Outlet, ShardSet};
 use crate::db::pause::Paused;
@@ -30,6 +30,8 @@ pub(super) enum Job {
     Exec(Option<OwnedRequest>),
     Watch(Vec<Box<[u8]>>),
     Unwatch,
+    /// The rest of a long reply, which tells of the log up to this position.
+    Rest(Box<Remainder>, Position),
     /// A reader has blocked on these shards.
     Blocked(ShardSet, Blocked),
     /// The client is to read what was written.
@@ -56,6 +58,7 @@ impl Connection {
             Job::Exec(shown) => Box::pin(self.exec(shown)),
             Job::Watch(keys) => Box::pin(self.watch(keys)),
             Job::Unwatch => Box::pin(self.unwatch()),
+            Job::Rest(rest, position) => Box::pin(self.write_rest(rest, position)),
             Job::Blocked(set, blocked) => Box::pin(self.wait(set, blocked)),
             Job::Drain => Box::pin(self.drain()),
             Job::Paused(queued) => Box::pin(self.run_after_pause(queued)),
@@ -80,6 +83,7 @@ impl Connection {
             .map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now))
             .collect();
         let caller = self.client.caller(false);
+        let is_heard = self.client.reply_mode == ReplyMode::On;
         let (core, shared) = (self.home.core().clone(), self.client.shared.clone());
         let work = move |turn: &mut Turn<'_, '_>| {
             let (mut replies, mut ran) = (Vec::new(), Vec::with_capacity(run.len()));
@@ -89,6 +93,9 @@ impl Connection {
                     Some(refusal) => Err(refusal),
                     None => {
                         let mut out = Out::new(&mut replies, caller.protocol);
+                        if is_heard {
+                            out.allow_leaving();
+                        }
                         let request = queued.request.request();
                         let called = call(&core, turn, queued.row, &request, &caller, &mut out);
                         if let Called::Blocked(blocked) = &called {
@@ -96,7 +103,7 @@ impl Connection {
                             shared.set_wait(Some(blocked.cell.clone()));
                         }
                         turn.serve();
-                        Ok((called, began.elapsed()))
+                        Ok((called, began.elapsed(), out.take_left()))
                     }
                 };
                 ran.push((queued, called, start..replies.len()));
@@ -106,7 +113,7 @@ impl Connection {
         let ((replies, ran), position) = self.visit(&set, work).await?;
         self.output.announce(position);
         for (Queued { row, request }, called, reply) in ran {
-            let (called, took) = match called {
+            let (called, took, left) = match called {
                 Ok(called) => called,
                 Err(refusal) => {
                     self.reject(Some(row), &refusal);
@@ -120,6 +127,9 @@ impl Connection {
                         self.count_failure(row.name, &code);
                     }
                     self.reply(|out| out.raw(&replies[reply]));
+                    if let Some(rest) = left {
+                        Box::pin(self.write_rest(rest, position)).await?;
+                    }
                 }
                 // A command that may wait runs alone.
                 Called::Blocked(blocked) => Box::pin(self.wait(set.clone(), blocked)).await?,
@@ -129,13 +139,28 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes the rest of a long reply by and by, each slice when the client has read most of what
+    /// came before, in a turn of its own.
+    async fn write_rest(&mut self, mut rest: Box<Remainder>, told: Position) -> Result<(), Error> {
+        loop {
+            // Messages must not stand inside a reply.
+            self.until_sent(false).await?;
+            tokio::task::yield_now().await;
+            let more = self.reply(|out| rest.write(out));
+            self.show_activity();
+            self.output.announce(told);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// Waits until the reader is served or its time is over.
     async fn wait(&mut self, set: ShardSet, mut blocked: Blocked) -> Result<(), Error> {
         let woken = self.until_woken(&mut blocked).await;
         let clean = matches!(woken, Ok(Some(Woken::Served(_)))) && matches!(set, ShardSet::One(_));
         if !clean {
-            let client = self.client.shared.id;
-            Box::pin(self.home.visit(&set, move |turn| turn.unblock(client))).await?;
+            Box::pin(self.home.unblock(&set, self.client.shared.id)).await?;
         }
         match woken? {
             Some(Woken::Served(served)) => {
@@ -321,9 +346,11 @@ async fn watch_log(home: Rc<Home>, target: Position, cell: Arc<WaitCell>) {
 struct LogWatch(Notify);
 
 impl Outlet for LogWatch {
-    fn turn_ended(self: Rc<Self>, _: Result<Position, StorageError>) {}
+    fn turn_ended(&self, _: Result<Position, StorageError>) {}
 
-    fn log_moved(self: Rc<Self>, _broken: bool) {
+    fn log_moved(&self, _broken: bool) {
         self.0.notify_one();
     }
+
+    fn send(self: Rc<Self>) {}
 }

@@ -23,7 +23,7 @@ use crate::keyspace::{
 use crate::persist::Position;
 use crate::persist::aof::{Aof, FRAME_HEADER_MAX};
 use crate::stream::{Garbage, UnixMs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::RandomState;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +32,12 @@ use waiters::{KeyQueue, Served, WaitCell, Waiter, Waiters, Woken};
 
 /// How many keys of one database expire in one look, at most; the rest follows soon.
 const EXPIRED_AT_ONCE: usize = 200;
+/// In how many streams idempotent IDs are forgotten in one look; the rest follows soon.
+const FORGETTING_AT_ONCE: usize = 1000;
+/// How many of the readers that a turn serves hear of it at its end; the others at the next ones.
+const WOKEN_AT_ONCE: usize = 256;
+/// Room for the reply to a reader: most are about one small entry.
+const REPLY_BYTES: usize = 96;
 
 /// One shard: the keys of a range of hash slots, and who waits on them.
 #[derive(Debug)]
@@ -41,7 +47,10 @@ pub struct Shard {
     rules: Arc<Rules>,
     log: LogBuffer,
     events: Vec<Event>,
+    /// Readers that the turn serves, with their replies.
     served: Vec<(oneshot::Sender<Woken>, Vec<u8>)>,
+    /// Readers whose replies are in the log and who are to be told.
+    waking: VecDeque<(oneshot::Sender<Woken>, Served)>,
     /// Where the log was after this shard's last change.
     position: Position,
     /// Whether keys expire though nobody asks for them.
@@ -84,6 +93,7 @@ impl Shard {
             log: LogBuffer::new(FRAME_HEADER_MAX, logged),
             events: Vec::new(),
             served: Vec::new(),
+            waking: VecDeque::new(),
             position: Position::default(),
             expires: true,
             holds_log: false,
@@ -153,11 +163,11 @@ impl Shard {
         [expiry, self.waiters.next_retry()].into_iter().flatten().min()
     }
 
-    /// Appends what the turn changed, then tells the blocked readers that it served. Changes that
-    /// no reply waits for stay behind unless `all`. Returns where the log is after this shard's
-    /// last change; at the beginning if it is broken and no reply waits for the turn's changes,
-    /// because then reads go on from memory, and nothing of it will become durable before a
-    /// snapshot does.
+    /// Appends what the turn changed, then tells blocked readers that they were served, a few of
+    /// many: the ends of the next turns tell the others. Changes that no reply waits for stay
+    /// behind unless `all`. Returns where the log is after this shard's last change; at the
+    /// beginning if it is broken and no reply waits for the turn's changes, because then reads go
+    /// on from memory, and nothing of it will become durable before a snapshot does.
     ///
     /// # Errors
     /// What broke the log, if replies wait for the turn's changes. They have been applied; whether
@@ -192,12 +202,24 @@ impl Shard {
         }
         let broken = !urgent && aof.is_some_and(Aof::is_broken);
         let position = if broken { Position::default() } else { self.position };
-        for (wake, reply) in self.served.drain(..) {
-            let served = Served { reply, position };
+        let served = self.served.drain(..);
+        self.waking.extend(served.map(|(wake, reply)| (wake, Served { reply, position })));
+        self.wake(WOKEN_AT_ONCE);
+        Ok(position)
+    }
+
+    /// Whether the next end of a turn has readers to tell of this one.
+    pub fn has_more_to_wake(&self) -> bool {
+        !self.waking.is_empty()
+    }
+
+    /// Tells the next readers that they were served, at most `max`.
+    pub fn wake(&mut self, max: usize) {
+        let n = self.waking.len().min(max);
+        for (wake, served) in self.waking.drain(..n) {
             // The reader may have disconnected; then nobody needs to know.
             drop(wake.send(Woken::Served(served)));
         }
-        Ok(position)
     }
 
     /// Raises the position that later replies carry: a command over several shards may have
@@ -222,15 +244,8 @@ impl Shard {
     }
 
     fn forget_waiter(&mut self, client: u64) {
-        let Some(waiter) = self.waiters.remove(client) else {
-            return;
-        };
-        let slots = self.keyspace.slots();
-        for key in &waiter.keys {
-            if slots.contains(&slot_of(key)) {
-                self.keyspace.wait_off(waiter.db, key);
-            }
-        }
+        let abandoned = self.waiters.remove(client);
+        abandoned.iter().for_each(|name| self.keyspace.wait_off(name));
     }
 }
 
@@ -379,14 +394,14 @@ impl<'t, 's> Turn<'t, 's> {
         self.serve();
     }
 
-    /// Forgets the idempotent IDs whose time is over.
+    /// Forgets the idempotent IDs whose time is over, in the next streams of many.
     pub fn forget_idempotent_ids(&mut self) {
         if self.shards().any(|shard| shard.holds_log) {
             // What shards keep for the next log is not in one order: the key may expire meanwhile
             // in a turn of several shards, which another of them keeps, and may append first.
             return;
         }
-        self.with_txn(|txn| txn.forget_idempotent_ids());
+        self.with_txn(|txn| txn.forget_idempotent_ids(FORGETTING_AT_ONCE));
         // A look at a key whose time is over removes it, which ends waits.
         self.serve();
     }
@@ -419,64 +434,102 @@ impl<'t, 's> Turn<'t, 's> {
         let foreign = value.is_some() && !is_stream;
         queue.readers.values().for_each(|waiter| waiter.set_foreign(&name.1, foreign));
         if is_stream {
-            let readers = std::mem::take(&mut queue.readers);
+            let (readers, mut known) = (std::mem::take(&mut queue.readers), None);
             queue.readers = readers
                 .into_iter()
-                .filter(|(_, waiter)| !self.try_serve(at, &name, waiter))
+                .filter(|(_, waiter)| self.try_serve(at, &name, waiter, &mut known).is_err())
                 .collect();
         }
         self.serve_groups(at, &name, &mut queue);
-        self.shards[at].waiters.put_back(name, queue);
+        let shard = &mut *self.shards[at];
+        if let Some(abandoned) = shard.waiters.put_back(name, queue) {
+            shard.keyspace.wait_off(&abandoned);
+        }
     }
 
     fn serve_groups(&mut self, at: usize, name: &KeyName, queue: &mut KeyQueue) {
         for members in queue.groups.values_mut() {
-            let (mut from, mut below_ms) = (0, None);
+            let (mut from, mut below_ms, mut failed) = (0, None, None);
             while let Some((ticket, waiter)) = members.next(from, below_ms) {
                 from = ticket + 1;
-                if self.try_serve(at, name, &waiter) {
-                    members.remove(ticket);
-                } else {
-                    // Nothing is left for this group that is new, or that was idle for as long.
-                    below_ms = Some(waiter.claim_idle_ms.unwrap_or(u64::MAX));
+                match self.try_serve(at, name, &waiter, &mut None) {
+                    Ok(()) => members.remove(ticket),
+                    Err(retry_at) => {
+                        // Nothing is left for this group that is new, or that was idle for as long.
+                        failed = waiter.claim_idle_ms.zip(retry_at);
+                        let idle_ms = failed.map(|(idle_ms, at)| {
+                            // The oldest of what is pending will have been idle for so long then.
+                            idle_ms.saturating_add(1).saturating_sub(at.since(self.now))
+                        });
+                        below_ms = Some(idle_ms.or(waiter.claim_idle_ms).unwrap_or(u64::MAX));
+                    }
                 }
+            }
+            if let Some(((idle_ms, retry_at), least_ms)) = failed.zip(members.least_idle_ms()) {
+                // Those that were not tried wait for the same pending entries.
+                let least_at = retry_at.0.saturating_sub(idle_ms).saturating_add(least_ms);
+                let at_ms = least_at.max(self.now.0 + 1);
+                self.shards[at].waiters.retry(UnixMs(at_ms), name.clone());
             }
         }
     }
 
-    /// Runs a reader's command again; true if its wait has ended, now or earlier.
-    fn try_serve(&mut self, at: usize, name: &KeyName, waiter: &Arc<Waiter>) -> bool {
+    /// Runs a reader's command again. `Ok` if its wait has ended, now or earlier; else when to
+    /// look again although nothing happens. `known` is what a reader without a group was told last,
+    /// since when nothing has changed.
+    fn try_serve(
+        &mut self,
+        at: usize,
+        name: &KeyName,
+        waiter: &Arc<Waiter>,
+        known: &mut Option<(Arc<Waiter>, Vec<u8>)>,
+    ) -> Result<(), Option<UnixMs>> {
         let Some(taken) = waiter.take() else {
             self.shards[at].forget_waiter(waiter.client);
-            return true;
+            return Ok(());
         };
-        let mut reply = Vec::new();
-        let mut out = Out::new(&mut reply, waiter.protocol);
-        let request = waiter.request.request();
-        let ran =
-            table::lookup(&request).and_then(|row| self.run(row, &request, waiter.db, &mut out));
+        let mut reply = Vec::with_capacity(REPLY_BYTES);
+        let same = known.as_ref().filter(|(other, _)| waiter.asks_the_same(other));
+        let ran = match same {
+            Some((_, same)) => {
+                reply.extend_from_slice(same);
+                Ok(Ran::Replied)
+            }
+            None => self.run_again(waiter, &mut reply),
+        };
         match ran {
             Ok(Ran::WouldBlock(wait)) => {
                 if let Some(retry_at) = wait.retry_at {
                     self.shards[at].waiters.retry(retry_at, name.clone());
                 }
-                return false;
+                return Err(wait.retry_at);
             }
             Ok(Ran::Replied) => {
-                let slots: Vec<_> = self.shards().map(|shard| shard.keyspace.slots()).collect();
-                let seen = |key: &[u8]| slots.iter().any(|slots| slots.contains(&slot_of(key)));
-                if waiter.has_foreign(seen) {
+                if waiter.group.is_none() && same.is_none() {
+                    *known = Some((waiter.clone(), reply.clone()));
+                }
+                let holds = |shard: &Shard, slot| shard.keyspace.slots().contains(&slot);
+                if waiter.has_foreign(|key| self.shards().any(|shard| holds(shard, slot_of(key)))) {
                     // As if all shards were in hand.
-                    out.truncate(0);
-                    out.error(&CommandError::WrongType);
+                    reply.clear();
+                    Out::new(&mut reply, waiter.protocol).error(&CommandError::WrongType);
                 }
             }
-            Err(error) => out.error(&error),
+            Err(error) => Out::new(&mut reply, waiter.protocol).error(&error),
         }
         if let Some(wake) = taken.end() {
             self.shards[0].served.push((wake, reply));
         }
         self.unblock(waiter.client);
-        true
+        Ok(())
+    }
+
+    fn run_again(&mut self, waiter: &Waiter, reply: &mut Vec<u8>) -> Result<Ran, CommandError> {
+        let request = waiter.request.request();
+        let row = table::lookup(&request)?;
+        self.run(row, &request, waiter.db, &mut Out::new(reply, waiter.protocol))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,13 @@ impl Waiter {
         self.cell.leave_waiting(TAKEN).then(|| Taken { cell: &self.cell, to: WAITING })
     }
 
+    /// Whether the reply is the same as another reader's: neither changes anything by reading.
+    pub(super) fn asks_the_same(&self, other: &Waiter) -> bool {
+        self.group.is_none()
+            && (self.db, self.protocol) == (other.db, other.protocol)
+            && self.request == other.request
+    }
+
     /// Room for [`Waiter::foreign`].
     pub(super) fn no_foreign(keys: usize, group: bool) -> Box<[AtomicBool]> {
         let count = if group || keys == 1 { 0 } else { keys };
@@ -222,6 +229,11 @@ impl GroupQueue {
         self.all.get(&ticket).map(|waiter| (ticket, waiter.clone()))
     }
 
+    /// The shortest idle time that a reader asks for who takes pending entries.
+    pub(super) fn least_idle_ms(&self) -> Option<u64> {
+        self.claiming.first_key_value().map(|(idle_ms, _)| *idle_ms)
+    }
+
     fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -283,9 +295,10 @@ impl Waiters {
         self.retries.pop_first().map(|(_, name)| name)
     }
 
-    /// Takes a client's registrations back; returns its waiter if there was one.
-    pub(super) fn remove(&mut self, client: u64) -> Option<Arc<Waiter>> {
-        let (ticket, waiter) = self.by_client.remove(&client)?;
+    /// Takes a client's registrations back; returns the keys that nobody waits on any more.
+    pub(super) fn remove(&mut self, client: u64) -> Vec<KeyName> {
+        let mut abandoned = Vec::new();
+        let Some((ticket, waiter)) = self.by_client.remove(&client) else { return abandoned };
         for key in &waiter.keys {
             let name: KeyName = (waiter.db, key.clone());
             let Some(queue) = self.by_key.get_mut(&name) else { continue };
@@ -302,9 +315,10 @@ impl Waiters {
             }
             if queue.is_empty() {
                 self.by_key.remove(&name);
+                abandoned.push(name);
             }
         }
-        Some(waiter)
+        abandoned
     }
 
     /// Takes the queue of a key, to walk it; [`Waiters::put_back`] takes what is left.
@@ -312,12 +326,14 @@ impl Waiters {
         self.by_key.remove(name)
     }
 
-    /// Puts a queue back.
-    pub(super) fn put_back(&mut self, name: KeyName, mut queue: KeyQueue) {
+    /// Puts a queue back; returns its key if nobody waits on that any more.
+    pub(super) fn put_back(&mut self, name: KeyName, mut queue: KeyQueue) -> Option<KeyName> {
         queue.groups.retain(|_, members| !members.is_empty());
-        if !queue.is_empty() {
-            self.by_key.insert(name, queue);
+        if queue.is_empty() {
+            return Some(name);
         }
+        self.by_key.insert(name, queue);
+        None
     }
 
     /// The clients that wait.

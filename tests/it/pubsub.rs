@@ -113,6 +113,28 @@ fn who_leaves_is_no_subscriber() {
 }
 
 #[test]
+fn who_reads_late_gets_all_messages_in_order() {
+    let no_limit = ["--client-output-buffer-limit", "pubsub 0 0 0"];
+    with_shards(&no_limit, |server| {
+        let mut late = server.connect();
+        late.check("SUBSCRIBE c => [\"subscribe\" \"c\" :1]");
+        let mut publisher = server.connect();
+        let text = |n: usize| format!("{n}{}", "m".repeat(n * 7919 % 50_000));
+        for n in 0..500 {
+            publisher.check(&format!("PUBLISH c {} => :1", text(n)));
+        }
+        late.send("PING\nUNSUBSCRIBE c\nECHO end");
+        for n in 0..500 {
+            let expected = format!("[\"message\" \"c\" \"{}\"]", text(n));
+            assert!(late.text() == expected, "{n}");
+        }
+        assert_eq!(late.text(), "[\"pong\" \"\"]");
+        assert_eq!(late.text(), "[\"unsubscribe\" \"c\" :0]");
+        assert_eq!(late.text(), "\"end\"");
+    });
+}
+
+#[test]
 fn c04_a_slow_subscriber_is_closed() {
     let server = Server::start(1, &["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
     let mut slow = server.connect();

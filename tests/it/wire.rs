@@ -1,5 +1,6 @@
 //! Bytes: pipelining, inline requests, protocol errors, limits, and what a hostile client may try.
 
+use crate::resp::Value;
 use crate::talk::{Server, with_shards};
 
 #[test]
@@ -112,6 +113,60 @@ fn a_long_pipeline_of_long_replies_does_not_pile_up() {
     for _ in 0..5_000 {
         assert_eq!(client.text().len(), value.len() + 2);
     }
+}
+
+#[test]
+fn long_replies_are_whole_and_in_order() {
+    with_shards(&[], |server| {
+        let mut client = server.connect3();
+        client.check("SUBSCRIBE c => >[\"subscribe\" \"c\" :1]");
+        let mut other = server.connect();
+        // Keys of different shards: some replies come from another thread.
+        for key in ["a", "b", "c", "d"] {
+            let add = |n: usize| format!("XADD {key} {n}-1 f {}\n", "v".repeat(n * 37 % 3000));
+            other.send(&(1..=1000).map(add).collect::<String>());
+            (1..=1000).for_each(|_| drop(other.read()));
+        }
+        let ranges = |key: &str| {
+            format!(
+                "XRANGE {key} - +\nXLEN {key}\nXREVRANGE {key} + - COUNT 900\n\
+                 XREAD STREAMS a {key} 990 0\nECHO {key}\n"
+            )
+        };
+        client.send(&["a", "b", "c", "d"].map(ranges).concat());
+        // Messages come meanwhile, and what is read is changed.
+        other.send(&"PUBLISH c x\nXADD a * f v\n".repeat(100));
+        let mut messages = 0;
+        let mut next = || loop {
+            let reply = client.read();
+            if !matches!(reply, Value::Push(_)) {
+                return reply;
+            }
+            messages += 1;
+        };
+        let ids = |reply: &Value| {
+            let Value::Array(entries) = reply else { panic!("{reply}") };
+            let id = |entry: &Value| entry.to_string()[2..].split('-').next().unwrap().to_owned();
+            entries.iter().map(|entry| id(entry).parse().unwrap()).collect::<Vec<u64>>()
+        };
+        for key in ["a", "b", "c", "d"] {
+            let all = ids(&next());
+            assert!(all.len() >= 1000 && all[..1000].iter().copied().eq(1..=1000), "{key}");
+            let Value::Integer(len) = next() else { panic!("no length") };
+            assert!(len >= 1000);
+            let last = ids(&next());
+            assert_eq!(last.len(), 900);
+            assert!(last.is_sorted_by(|a, b| a >= b));
+            let Value::Map(streams) = next() else { panic!("no map") };
+            assert_eq!(streams.len(), 2);
+            assert!(ids(&streams[0].1).starts_with(&[990, 991]));
+            assert!(ids(&streams[1].1).iter().copied().take(1000).eq(1..=1000));
+            assert_eq!(next().to_string(), format!("\"{key}\""));
+        }
+        assert!(messages <= 100);
+        client.send("ECHO end");
+        while client.read() != Value::Bulk(b"end".to_vec()) {}
+    });
 }
 
 #[test]

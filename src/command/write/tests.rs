@@ -129,8 +129,26 @@ fn a_duplicate_is_recognised_and_changes_nothing() {
         ["new s", "xadd s", "xadd s", "xadd s", "xadd s", "xtrim s", "xdel s"]
     );
     world.now = UnixMs(101_000);
-    world.with_txn(|txn| txn.forget_idempotent_ids());
+    world.with_txn(|txn| txn.forget_idempotent_ids(usize::MAX));
     assert_eq!(world.stream("s").producers().unwrap().iids_len(), 0);
+    world.replayed_equals();
+}
+
+#[test]
+fn of_many_streams_some_forget_at_a_time_and_all_in_the_end() {
+    let mut world = world();
+    let keys: Vec<String> = (0..25).map(|n| format!("s{n}")).collect();
+    for key in &keys {
+        world.run(&format!("XADD {key} IDMP p i * f v"));
+    }
+    world.now = UnixMs(101_000);
+    let mut left: Vec<usize> = Vec::new();
+    for _ in 0..4 {
+        world.with_txn(|txn| txn.forget_idempotent_ids(10));
+        let remembers = |key: &&String| world.stream(key).producers().unwrap().iids_len() > 0;
+        left.push(keys.iter().filter(remembers).count());
+    }
+    assert_eq!(left, [15, 5, 0, 0]);
     world.replayed_equals();
 }
 
