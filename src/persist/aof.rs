@@ -29,8 +29,8 @@ use std::thread::{JoinHandle, Thread};
 
 use crate::error::StorageError;
 use crate::persist::disk::Access;
-use crate::persist::{Directory, Position, SyncPolicy};
-use segment::{Segment, allocate_space, create_segment};
+use crate::persist::{Directory, Position, SyncPolicy, is_full};
+use segment::{Segment, allocate_space};
 
 pub use frame::FRAME_HEADER_MAX;
 pub use reader::{Cut, Visit, inspect};
@@ -161,13 +161,18 @@ impl Aof {
                 cut.kept_until,
             );
         }
+        if walk.cut.is_none() {
+            // A crash leaves space kept ahead in these, which the new one may need.
+            let mut end = walk.end;
+            for &start in segments.iter().rev().take(2) {
+                let path = directory.segment_path(start);
+                let file = directory.open_file(&path, Access::Update)?;
+                reader::trim(&*file, &path, start.0, end)?;
+                end = start.0;
+            }
+        }
         let mut starts = segments;
         starts.retain(|start| start.0 < walk.end);
-        if let (None, Some(&last)) = (&walk.cut, starts.last()) {
-            let path = directory.segment_path(last);
-            let file = directory.open_file(&path, Access::Update)?;
-            reader::trim(&*file, &path, last.0, walk.end)?;
-        }
         if from > Position::default() || walk.end > 0 || walk.cut.is_some() {
             // Its name must last as what it holds does. Of an empty log nothing was visited.
             directory.sync()?;
@@ -456,14 +461,22 @@ struct Log {
 
 impl Log {
     /// A log whose segments in `starts` end at `end` and are durable, with a new segment there,
-    /// which becomes durable with the first frame.
+    /// which becomes durable with the first frame. If a full disk has no room for its file, the
+    /// log begins as one that waits for space.
     fn begin(
         directory: Arc<Directory>,
         options: AofOptions,
         mut starts: Vec<Position>,
         end: u64,
     ) -> Result<Self, StorageError> {
-        let segment = create_segment(&directory, options, end, end)?;
+        let segment = Segment::planned(&directory, end, end);
+        let made = segment.make(&directory, options);
+        let disk_full = matches!(&made, Err(StorageError::Io { kind, .. }) if is_full(*kind));
+        if disk_full {
+            tracing::error!("the disk is full; writes are refused until it has space");
+        } else {
+            made?;
+        }
         starts.push(Position(end));
         let ahead = segment.ahead.load(Ordering::Acquire);
         let tail = Tail {
@@ -489,7 +502,7 @@ impl Log {
             durable: AtomicU64::new(end),
             ahead: AtomicU64::new(ahead),
             refusing: AtomicBool::new(false),
-            disk_full: AtomicBool::new(false),
+            disk_full: AtomicBool::new(disk_full),
             unsynced: AtomicBool::new(false),
             sync_wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -549,7 +562,7 @@ impl Log {
                 self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 Ok(end)
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if is_full(error.kind()) => {
                 tail.unwritten.extend_from_slice(bytes);
                 self.refusing.store(true, Ordering::Release);
                 self.disk_full.store(true, Ordering::Release);
@@ -572,10 +585,10 @@ impl Log {
             // The disk may be full: then the write itself has to show whether it fits.
             let _ = self.allocate(segment, end);
             let _allocating = lock(&segment.allocating);
-            segment.file.write_at(bytes, segment.offset(position))?;
+            segment.file()?.write_at(bytes, segment.offset(position))?;
             segment.ahead.fetch_max(end, Ordering::AcqRel);
         } else {
-            segment.file.write_at(bytes, segment.offset(position))?;
+            segment.file()?.write_at(bytes, segment.offset(position))?;
         }
         Ok(())
     }
@@ -589,9 +602,10 @@ impl Log {
         }
         let policy = self.policy();
         let ample = need.max(ahead + self.options.space_step(policy));
-        let reached = match allocate_space(segment, policy, ahead, ample) {
+        let file = segment.file()?;
+        let reached = match allocate_space(segment, file, policy, ahead, ample) {
             Ok(()) => ample,
-            Err(_) => allocate_space(segment, policy, ahead, need).map(|()| need)?,
+            Err(_) => allocate_space(segment, file, policy, ahead, need).map(|()| need)?,
         };
         segment.ahead.store(reached, Ordering::Release);
         Ok(())
@@ -630,16 +644,14 @@ impl Log {
             return Err(failure);
         }
         let durable = self.durable.load(Ordering::Acquire);
-        let segment = match create_segment(&self.directory, self.options, start, durable) {
-            Ok(segment) => segment,
-            Err(failure) => {
-                // If the rename may have happened, a reader would end the old segment here.
-                if matches!(failure, StorageError::Io { doing: "rename", .. }) {
-                    self.fail(tail, failure.clone());
-                }
-                return Err(failure);
+        let segment = Segment::planned(&self.directory, start, durable);
+        if let Err(failure) = segment.make(&self.directory, self.options) {
+            // If the rename may have happened, a reader would end the old segment here.
+            if matches!(failure, StorageError::Io { doing: "rename", .. }) {
+                self.fail(tail, failure.clone());
             }
-        };
+            return Err(failure);
+        }
         let old = mem::replace(&mut tail.segment, Arc::new(segment));
         tail.unsynced.push(old);
         tail.name_unsynced = true;
@@ -657,11 +669,15 @@ impl Log {
         let mut tail = lock(&self.tail);
         assert_eq!(snapshot, tail.end(), "the snapshot covers the whole log");
         if tail.starts.last() == Some(&Position(snapshot)) {
-            self.directory.set_aside(Position(snapshot))?;
+            // Without a file it was only planned.
+            if self.directory.segments()?.contains(&Position(snapshot)) {
+                self.directory.set_aside(Position(snapshot))?;
+            }
             tail.starts.pop();
         }
-        let segment = create_segment(&self.directory, self.options, snapshot, snapshot)?;
-        segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
+        let segment = Segment::planned(&self.directory, snapshot, snapshot);
+        segment.make(&self.directory, self.options)?;
+        segment.sync()?;
         self.directory.sync()?;
         tail.starts.push(Position(snapshot));
         tail.segment = Arc::new(segment);
@@ -727,11 +743,6 @@ fn policy_code(policy: SyncPolicy) -> u8 {
         SyncPolicy::EverySec => 1,
         SyncPolicy::No => 2,
     }
-}
-
-/// Whether an error heals when there is space again.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn full(segment: &Segment) -> StorageError {

@@ -21,6 +21,7 @@ pub mod disk;
 pub mod snapshot;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,12 +77,17 @@ fn lock_text(version: &str) -> Vec<u8> {
     format!("{text:<width$}\n", width = LOCK_BYTES - 1).into_bytes()
 }
 
+/// Whether an error of this kind heals when there is space again.
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// An error if a file was removed while it is open: what is written to it would be found by nobody.
 fn check_named(file: &dyn DiskFile, path: &Path) -> Result<(), StorageError> {
     match file.has_name() {
         Ok(true) => Ok(()),
         Ok(false) => {
-            let error = std::io::Error::new(std::io::ErrorKind::NotFound, "the file was removed");
+            let error = io::Error::new(io::ErrorKind::NotFound, "the file was removed");
             Err(StorageError::io(path, "fsync", &error))
         }
         Err(error) => Err(StorageError::io(path, "stat", &error)),
@@ -133,8 +139,11 @@ impl Directory {
             return Err(StorageError::Version { path, found: version.to_owned() });
         }
         let is_new = AtomicBool::new(version.is_empty());
-        lock.write_at(&lock_text(version), 0)
-            .map_err(|e| StorageError::io(&lock_path, "write", &e))?;
+        match lock.write_at(&lock_text(version), 0) {
+            // It only names the holder.
+            Err(error) if is_full(error.kind()) => {}
+            written => written.map_err(|e| StorageError::io(&lock_path, "write", &e))?,
+        }
         let directory = Directory { path, disk, lock: Some(lock), is_new };
         for name in directory.names()? {
             if name.ends_with(".tmp") {

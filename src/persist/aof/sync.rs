@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Log, frame, is_full, lock, reader};
+use super::{Log, frame, lock};
 use crate::error::StorageError;
-use crate::persist::{Position, SyncPolicy, check_named};
+use crate::persist::{Position, SyncPolicy, is_full};
 
 /// How long nothing must follow a sync before a mark does; chosen.
 const MARK_DELAY: Duration = Duration::from_millis(100);
@@ -110,17 +110,12 @@ impl Log {
                 return Err(failure.clone());
             }
             let segment = Arc::clone(&tail.segment);
-            (tail.written, segment, tail.unsynced.clone(), tail.name_unsynced)
+            let name_unsynced = tail.name_unsynced && segment.is_made();
+            (tail.written, segment, tail.unsynced.clone(), name_unsynced)
         };
         let mut result = Ok(());
         for segment in earlier.iter().chain([&segment]) {
-            result = result.and_then(|()| {
-                segment
-                    .file
-                    .sync()
-                    .map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
-                check_named(&*segment.file, &segment.path)
-            });
+            result = result.and_then(|()| segment.sync());
         }
         if name_unsynced {
             result = result.and_then(|()| self.directory.sync());
@@ -139,7 +134,7 @@ impl Log {
         let ends = earlier.iter().skip(1).chain([&segment]).map(|next| next.header.start);
         for (old, end) in earlier.iter().zip(ends) {
             // Only space would be lost.
-            let _ = reader::trim(&*old.file, &old.path, old.header.start, end);
+            let _ = old.trim(end);
         }
         Ok(written)
     }
@@ -168,7 +163,10 @@ impl Log {
     pub(super) fn make_space(&self) {
         let segment = {
             let mut tail = lock(&self.tail);
-            if tail.failure.is_some() || !self.write_refused(&mut tail) {
+            if tail.failure.is_some()
+                || !self.make_planned(&mut tail)
+                || !self.write_refused(&mut tail)
+            {
                 return;
             }
             if tail.end() >= tail.rotate_at {
@@ -179,7 +177,7 @@ impl Log {
         let step = self.options.space_step(self.policy());
         let need = self.end.load(Ordering::Acquire) + self.options.reserve_bytes + step / 2;
         let result = self.allocate(&segment, need);
-        let full = result.as_ref().is_err_and(is_full);
+        let full = result.as_ref().is_err_and(|error| is_full(error.kind()));
         self.disk_full.store(full, Ordering::Release);
         let mut tail = lock(&self.tail);
         if result.is_err_and(|error| error.kind() == ErrorKind::FileTooLarge)
@@ -202,6 +200,26 @@ impl Log {
         }
     }
 
+    /// Makes the segment that a full disk had no room for when the log began; false if there
+    /// still is none.
+    fn make_planned(&self, tail: &mut super::Tail) -> bool {
+        if tail.segment.is_made() {
+            return true;
+        }
+        match tail.segment.make(&self.directory, self.options) {
+            Ok(()) => {
+                tracing::info!("the disk has space again");
+                self.disk_full.store(false, Ordering::Release);
+                true
+            }
+            Err(StorageError::Io { kind, .. }) if is_full(kind) => false,
+            Err(failure) => {
+                self.fail(tail, failure);
+                false
+            }
+        }
+    }
+
     /// Writes what a full disk refused; false if it still does.
     fn write_refused(&self, tail: &mut super::Tail) -> bool {
         if tail.unwritten.is_empty() {
@@ -216,7 +234,7 @@ impl Log {
                 self.refusing.store(false, Ordering::Release);
                 true
             }
-            Err(error) if is_full(&error) => false,
+            Err(error) if is_full(error.kind()) => false,
             Err(error) => {
                 let failure = StorageError::io(&tail.segment.path, "write", &error);
                 self.fail(tail, failure);
@@ -238,8 +256,8 @@ impl Log {
         let mut tail = lock(&self.tail);
         tail.check_usable()?;
         let segment = Arc::clone(&tail.segment);
-        reader::trim(&*segment.file, &segment.path, segment.header.start, tail.end())?;
-        segment.file.sync().map_err(|e| StorageError::io(&segment.path, "fdatasync", &e))?;
+        segment.trim(tail.end())?;
+        segment.sync()?;
         tail.failure = Some(StorageError::Stopped("it is closed".to_owned()));
         self.refusing.store(true, Ordering::Release);
         Ok(())

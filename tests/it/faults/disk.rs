@@ -1,4 +1,4 @@
-//! E1, E2, E3, E7, E9 on a disk in memory: every operation of it can fail, lose what it had not
+//! E1, E2, E3, E5, E7, E9 on a disk in memory: every operation of it can fail, lose what it had not
 //! made durable, or not end. The database runs as always, its threads and sockets included.
 
 use crate::{Client, DEADLINE, wait_until};
@@ -202,7 +202,7 @@ fn fail_once(oracle: &Oracle, base: &FaultDisk, policy: &str, fault: Fault, seed
 }
 
 /// Does each piece of work on one of some threads.
-fn in_parallel<T: Sync>(threads: usize, works: &[T], work: impl Fn(&T) + Sync) {
+pub(super) fn in_parallel<T: Sync>(threads: usize, works: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -348,6 +348,85 @@ fn e02_a_failure_that_lasts_is_told_and_ends_as_documented() {
     }
     // Each waits for seconds, until the server tries again.
     in_parallel(works.len(), &works, |&(policy, fault)| fail_for_long(policy, fault));
+}
+
+/// What a disk that became full holds: entries of which some are pending, and a key whose time ends
+/// while nobody can log that.
+const FILLED: &[&str] = &[
+    "XADD s 1-1 f v",
+    "XADD s 2-1 f v",
+    "XADD s 3-1 f v",
+    "XGROUP CREATE s g 0",
+    "XREADGROUP GROUP g c STREAMS s >",
+    "SAVE",
+    "XADD s 4-1 f v",
+    "SET soon v PX 1",
+];
+
+/// Starts on a disk with so many bytes left, ends in one of two ways, and starts again there.
+fn start_full(policy: &str, base: &FaultDisk, free: u64) {
+    let what = format!("{policy}, {free} bytes free");
+    let mut disk = base.kill();
+    let is_misconf = |done: Result<Reply, Error>| match done {
+        Ok(_) => false,
+        Err(Error::Command(CommandError::Misconfigured(_))) => true,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let mut kept = entries(&open(&base.kill(), policy, &[]).unwrap());
+    for start in 1..=3 {
+        let what = format!("{what}, start {start}");
+        disk.set_capacity(base.used() + free);
+        let db = open(&disk, policy, &[]).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(entries(&db), kept, "{what}");
+        assert!(is_misconf(run(&db, "XADD s 9-1 f v")), "{what}: it grows");
+        assert_eq!(info(&db, "aof_last_write_status"), "err", "{what}");
+        // Each start makes a segment, which has two headers of 4 KiB, and wants 64 KiB at least.
+        let lives = free > 90_000;
+        if let Some(first) = kept.first().copied().filter(|_| start < 3) {
+            for words in [format!("XACK s g {first}-1"), format!("XDEL s {first}-1")] {
+                assert_eq!(is_misconf(run(&db, &words)), !lives, "{what}: {words}");
+            }
+            kept.retain(|&ms| !lives || ms != first);
+        }
+        wait_until("a key is due", || run(&db, "GET soon").unwrap() == Reply::Null);
+        assert_eq!(entries(&db), kept, "{what}: reads go on");
+        if start == 3 {
+            disk.heal();
+            wait_until("writes go on", || !is_misconf(run(&db, "XADD s 10-* f v")));
+            assert_eq!(info(&db, "aof_last_write_status"), "ok", "{what}");
+            assert_eq!(info(&db, "rdb_saves"), "0", "{what}: it heals without a snapshot");
+            kept.push(10);
+            db.core().aof().unwrap().sync().unwrap();
+            for disk in [disk.kill(), disk.crash(1), disk.crash(2), disk.crash(3)] {
+                assert_eq!(entries(&open(&disk, policy, &[]).unwrap()), kept, "{what}");
+            }
+            return;
+        }
+        if start == 1 {
+            // What is due may not have been written.
+            drop(db.close());
+        }
+        disk = disk.kill();
+    }
+}
+
+#[test]
+fn e05_a_database_starts_on_a_full_disk_serves_reads_and_heals_by_itself() {
+    let mut works = Vec::new();
+    for policy in ["always", "everysec", "no"] {
+        for words in [FILLED, &[]] {
+            let disk = FaultDisk::new(1);
+            let db = open(&disk, policy, &[]).unwrap();
+            words.iter().for_each(|words| drop(run(&db, words).unwrap()));
+            db.close().unwrap();
+            let base = disk.kill();
+            works.extend(
+                [0, 5_000, 60_000, 100_000, 250_000].map(|free| (policy, base.clone(), free)),
+            );
+        }
+        works.push((policy, FaultDisk::new(1), 0));
+    }
+    in_parallel(4, &works, |(policy, base, free)| start_full(policy, base, *free));
 }
 
 /// A database that listens.
