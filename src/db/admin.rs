@@ -259,11 +259,8 @@ fn save(core: &Core, turn: &mut Turn<'_, '_>, out: &mut Out<'_>) -> Result<(), C
         Err(Refusal::Busy(_)) => {
             return Err(CommandError::Fixed("ERR Background save already in progress"));
         }
-        Err(Refusal::Storage(error)) => {
-            tracing::error!("SAVE: {error}");
-            // Redis's text is the code alone.
-            return Err(CommandError::Fixed("ERR"));
-        }
+        // It is in the log. Redis's text is the code alone.
+        Err(Refusal::Storage(_)) => return Err(CommandError::Fixed("ERR")),
     }
     Ok(())
 }
@@ -302,10 +299,7 @@ fn background_save(
                  SCHEDULE in order to schedule a BGSAVE whenever possible.",
             ));
         }
-        Err(Refusal::Storage(error)) => {
-            tracing::error!("BGSAVE: {error}");
-            return Err(CommandError::Fixed("ERR"));
-        }
+        Err(Refusal::Storage(_)) => return Err(CommandError::Fixed("ERR")),
     }
     Ok(())
 }
@@ -333,8 +327,7 @@ fn background_rewrite(
             core.saver.state().scheduled = Some(Cause::Rewrite);
             out.simple("Background append only file rewriting scheduled");
         }
-        Err(Refusal::Storage(error)) => {
-            tracing::error!("BGREWRITEAOF: {error}");
+        Err(Refusal::Storage(_)) => {
             return Err(CommandError::Fixed(
                 "ERR Can't execute an AOF background rewriting. Please check the server logs for \
                  more information.",

@@ -3,6 +3,7 @@
 use super::Core;
 use super::admin::{self, After, Shutdown};
 use super::home::ShardSet;
+use super::save;
 use crate::command::table::{self, Flags, Row, Scope};
 use crate::command::{Name, Out, Protocol, Ran, Request};
 use crate::config::{CompatProfile, Config};
@@ -171,11 +172,7 @@ impl Core {
             return None;
         }
         let Some(aof) = self.aof() else {
-            if !self.saver.is_failing() {
-                return None;
-            }
-            let config = self.config();
-            let refuses = config.stop_writes_on_bgsave_error && !config.save.is_empty();
+            let refuses = self.saver.is_failing() && save::refuses_when_failing(&self.config());
             return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
         };
         // The heads of the arguments counted, too: a bound is enough.

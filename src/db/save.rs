@@ -335,9 +335,22 @@ pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position,
     if let Some(running) = core.saver.state().running {
         return Err(Refusal::Busy(running.cause));
     }
+    let running = Running { cause: Cause::Save, since: Instant::now() };
+    let mut kept = core.saver.state().kept.clone();
+    let taken = take_now(core, turn, &mut kept);
+    let done = taken.as_ref().map(|taken| taken.summary.position);
+    let done = done.map_err(|error| Refusal::Storage(error.clone()));
+    account(core, running, kept, taken);
+    done
+}
+
+fn take_now(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    kept: &mut Vec<Position>,
+) -> Result<Taken, StorageError> {
     let storage = storage(core)?;
     check_space(core, storage)?;
-    let begun = Instant::now();
     let Barrier { position, epoch } = barrier(core, turn, storage, Cause::Save)?;
     let mut shard = 0;
     let (directory, aof) = (&storage.directory, &storage.aof);
@@ -350,13 +363,10 @@ pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position,
         Ok(Some(Slice { shard: number, frozen }))
     });
     turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
-    let mut kept = core.saver.state().kept.clone();
     if taken.is_ok() {
-        retire(directory, aof, &mut kept, position);
+        retire(directory, aof, kept, position);
     }
-    let failed = taken.as_ref().err().cloned();
-    account(core, Running { cause: Cause::Save, since: begun }, kept, taken);
-    failed.map_or(Ok(position), |error| Err(Refusal::Storage(error)))
+    taken
 }
 
 /// Begins a segment near a snapshot, so that the one before can go when its time comes.
@@ -380,11 +390,18 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
     if let Some(running) = core.saver.state().running {
         return Err(Refusal::Busy(running.cause));
     }
-    let storage = storage(core)?;
-    core.saver.state().tried = Some(Instant::now());
-    check_space(core, storage)?;
-    let Barrier { position, epoch } = barrier(core, turn, storage, cause)?;
     let running = Running { cause, since: Instant::now() };
+    core.saver.state().tried = Some(running.since);
+    Ok(start(core, turn, running).inspect_err(|error| {
+        let kept = core.saver.state().kept.clone();
+        account(core, running, kept, Err(error.clone()));
+    })?)
+}
+
+fn start(core: &Core, turn: &mut Turn<'_, '_>, running: Running) -> Result<(), StorageError> {
+    let storage = storage(core)?;
+    check_space(core, storage)?;
+    let Barrier { position, epoch } = barrier(core, turn, storage, running.cause)?;
     let keys: usize = turn.shards().map(|shard| shard.keyspace().keys()).sum();
     core.saver.progress.total.store(keys as u64, Ordering::Relaxed);
     core.saver.progress.done.store(0, Ordering::Relaxed);
@@ -583,11 +600,8 @@ pub(super) fn tick(home: &Rc<Home>) {
     tokio::task::spawn_local(async move {
         let core = home.core().clone();
         let set = all_shards(&core);
-        let begun = home.visit(&set, move |turn| begin(&core, turn, cause)).await;
-        if let Ok((Err(Refusal::Storage(error)), _)) = begun {
-            let (kept, since) = (home.core().saver.state().kept.clone(), Instant::now());
-            account(home.core(), Running { cause, since }, kept, Err(error));
-        }
+        // How it went is noted; of what has stopped nobody asks.
+        drop(home.visit(&set, move |turn| begin(&core, turn, cause)).await);
     });
 }
 
@@ -610,7 +624,9 @@ fn due(core: &Core) -> Option<Cause> {
     let points = config.save.iter().map(|point| (point.seconds, point.changes));
     let elapsed = state.saved.elapsed().as_secs();
     let may_save = state.save.ok || !recent;
-    if may_save && checkpoint::is_due(points, elapsed, changes + state.unsaved) {
+    // Writes may be refused until one succeeds: then nothing else makes one due.
+    let refuses = !logging && saver.is_failing() && refuses_when_failing(&config);
+    if may_save && (refuses || checkpoint::is_due(points, elapsed, changes + state.unsaved)) {
         return Some(Cause::Save);
     }
     let base = state.kept.last().copied().unwrap_or_default();
@@ -620,6 +636,11 @@ fn due(core: &Core) -> Option<Cause> {
     let may_rewrite = logging && (state.rewrite.ok || !recent);
     (may_rewrite && checkpoint::is_grown(percentage, min_bytes, state.base_bytes, log_bytes))
         .then_some(Cause::Rewrite)
+}
+
+/// Whether writes are refused when there is no log and the last snapshot has failed.
+pub(super) fn refuses_when_failing(config: &Config) -> bool {
+    config.stop_writes_on_bgsave_error && !config.save.is_empty()
 }
 
 /// Switches `appendonly`. All shards are in hand; turning it on keeps them until a snapshot is

@@ -150,8 +150,83 @@ fn no_snapshot_is_begun_that_the_disk_cannot_hold() {
     assert_eq!(world.run("BGSAVE"), "-ERR\r\n");
     assert_eq!(world.run("SAVE"), "-ERR\r\n");
     assert_eq!((disk.operations(), snapshots(&disk)), (operations, 0));
+    assert_eq!(world.info("rdb_last_bgsave_status"), "err");
+    assert!(world.run("BGREWRITEAOF").starts_with("-ERR"));
+    assert_eq!(world.info("aof_last_bgrewrite_status"), "err");
+    assert_eq!(world.info("aof_rewrites_consecutive_failures"), "1");
     disk.heal();
     assert_eq!(world.run("SAVE"), "+OK\r\n");
+    assert_eq!(world.info("rdb_last_bgsave_status"), "ok");
+}
+
+#[test]
+fn info_tells_what_is_going_on_and_how_it_went() {
+    let disk = FaultDisk::new(1);
+    let world = open(&disk, &[("appendonly", "yes"), ("appendfsync", "everysec")]);
+    let is = |fields: &[(&str, &str)]| {
+        for (field, value) in fields {
+            assert_eq!(world.info(field), *value, "{field}");
+        }
+    };
+    let number = |field: &str| world.info(field).parse::<u64>().unwrap();
+    is(&[("aof_enabled", "1"), ("aof_last_write_status", "ok"), ("aof_base_size", "0")]);
+    is(&[("rdb_last_bgsave_status", "ok"), ("aof_last_bgrewrite_status", "ok")]);
+    is(&[("rdb_last_bgsave_time_sec", "-1"), ("aof_last_rewrite_time_sec", "-1")]);
+    is(&[("rdb_saves", "0"), ("aof_rewrites", "0"), ("current_save_keys_total", "0")]);
+    fill(&world, 0, 20);
+    is(&[("rdb_changes_since_last_save", "20"), ("aof_frames", "20")]);
+    let end = number("aof_position");
+    assert_eq!(number("aof_current_size"), end);
+    // What a snapshot waits for at its end.
+    disk.hold_syncs();
+    assert!(world.run("BGSAVE").starts_with('+'));
+    assert!(world.run("BGREWRITEAOF").contains("scheduled"));
+    wait_for(&world, "current_save_keys_processed", "7");
+    is(&[("rdb_bgsave_in_progress", "1"), ("current_save_keys_total", "7")]);
+    is(&[("aof_rewrite_in_progress", "0"), ("aof_rewrite_scheduled", "1")]);
+    is(&[("rdb_saves", "0"), ("aof_rewrite_scheduled", "1"), ("aof_pending_bio_fsync", "1")]);
+    assert!(world.info("rdb_current_bgsave_time_sec").parse::<u64>().is_ok());
+    assert!(number("aof_durable_position") < number("aof_position"));
+    fill(&world, 20, 23);
+    disk.heal();
+    wait_for(&world, "aof_rewrites", "1");
+    is(&[("rdb_bgsave_in_progress", "0"), ("rdb_current_bgsave_time_sec", "-1")]);
+    is(&[("aof_rewrite_in_progress", "0"), ("aof_rewrite_scheduled", "0")]);
+    is(&[("rdb_saves", "1"), ("rdb_changes_since_last_save", "0")]);
+    is(&[("rdb_last_bgsave_status", "ok"), ("aof_last_bgrewrite_status", "ok")]);
+    assert!(number("aof_base_size") > 0 && number("aof_last_rewrite_time_sec") < 60);
+    let age = world.db.core().now().0 / 1000 - number("rdb_last_save_time");
+    assert!(age < 60, "{age} s ago");
+    // A full disk, before and after it has space again.
+    disk.set_capacity(disk.used());
+    let add = |n: usize| world.db.command(["XADD", "s0", "*", "f", &"x".repeat(n)]).wait();
+    while add(100_000).is_ok() {}
+    is(&[("aof_last_write_status", "err"), ("aof_enabled", "1")]);
+    disk.heal();
+    wait_for(&world, "aof_last_write_status", "ok");
+    add(1).unwrap();
+    world.run("CONFIG SET appendonly no");
+    is(&[("aof_enabled", "0"), ("aof_last_write_status", "ok")]);
+}
+
+#[test]
+fn a_refusal_for_want_of_a_snapshot_ends_by_itself() {
+    for failing in ["SAVE", "BGSAVE"] {
+        let disk = FaultDisk::new(1);
+        let world = open(&disk, &[("appendonly", "no"), ("save", "3600 1")]);
+        fill(&world, 0, 400);
+        disk.set_capacity(disk.used());
+        drop(world.try_run(failing));
+        wait_for(&world, "rdb_last_bgsave_status", "err");
+        let asked = |words: &str| world.db.command(words.split(' ')).wait();
+        let refused = asked("XADD s0 9999-0 field value").unwrap_err();
+        assert!(refused.to_string().starts_with("MISCONF "), "{failing}: {refused}");
+        asked("XLEN s0").unwrap();
+        disk.heal();
+        wait_for(&world, "rdb_last_bgsave_status", "ok");
+        assert_eq!(world.info("rdb_changes_since_last_save"), "0");
+        asked("XADD s0 9999-0 field value").unwrap();
+    }
 }
 
 #[test]
