@@ -41,7 +41,7 @@ use crate::db::admin::Shutdown;
 use crate::db::home::Home;
 use crate::db::save;
 use crate::db::{Core, Db, Opening};
-use crate::error::{CommandError, Error};
+use crate::error::{CommandError, Error, StorageError};
 pub use serve::Listening;
 
 use client::Client;
@@ -111,8 +111,13 @@ impl Server {
         outlive_file_size_limits();
         let door = Door::open(config).await?;
         let progress = opening.progress();
-        let load = tokio::task::spawn_blocking(move || opening.finish());
-        let (db, stay) = loading::answer(&door, config, progress, load).await;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("load".to_owned())
+            // Nobody waits for it only if the process ends.
+            .spawn(move || drop(tell.send(opening.finish())))
+            .map_err(|error| StorageError::io(&config.dir, "start a thread to load", &error))?;
+        let (db, stay) = loading::answer(&door, config, progress, told).await;
         let db = db.map_err(|_| Error::Stopped)??;
         opened(&db);
         let server = Server::new(db.core().clone());

@@ -202,7 +202,9 @@ pub fn load(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = loader.works.len().clamp(1, THREADS_MAX.min(cores));
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| loader.run())).collect();
+        // Where the system gives no more threads, fewer do the work.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, || loader.run()).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
         let first = loader.run();
         let joined = others.into_iter().map(|thread| {
             // A panic of the thread is reported where it happens; here it is a failure to load.
