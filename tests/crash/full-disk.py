@@ -2,12 +2,10 @@
 
 import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
+from served import Place
 
 SERVER, SCRATCH = sys.argv[1:3]
 ROUND, SEED, RESUME_MAX = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
@@ -15,34 +13,7 @@ DISK = SCRATCH + "/disk"
 WRITERS = 3
 POLICY = ["always", "everysec"][ROUND % 2]
 SHARDS = [1, 2, 4][ROUND % 3]
-
-
-class Client:
-    """A connection; calls raise OSError when it is broken. An error reply is a RuntimeError that
-    is returned."""
-
-    def __init__(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(SCRATCH + "/socket")
-        self.file = self.socket.makefile("rb")
-
-    def reply(self):
-        line = self.file.readline()
-        if not line.endswith(b"\r\n"):
-            raise OSError("the connection is closed")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"$":
-            return self.file.read(int(rest) + 2)[:-2].decode()
-        if kind == b"*":
-            return [self.reply() for _ in range(int(rest))]
-        if kind == b"-":
-            return RuntimeError(rest.decode())
-        return rest.decode()
-
-    def ask(self, command):
-        self.socket.sendall((command + "\r\n").encode())
-        return self.reply()
+place = Place(SERVER, SCRATCH)
 
 
 class Writer(threading.Thread):
@@ -53,7 +24,7 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.key = f"key:{me}"
         self.rng = random.Random(f"{SEED} {ROUND} {me}")
-        self.sent, self.acked, self.lengths = 0, [], {}
+        self.sent, self.acked, self.deleted, self.lengths = 0, [], set(), {}
         self.refused = self.broken = 0
         self.stopped, self.failure = False, None
 
@@ -62,7 +33,7 @@ class Writer(threading.Thread):
             client = None
             while not self.stopped:
                 try:
-                    client = client or Client()
+                    client = client or place.connect()
                     self.sent += 1
                     length = self.rng.randint(1, 8000)
                     self.lengths[self.sent] = length
@@ -90,8 +61,10 @@ class Writer(threading.Thread):
             found += [(int(i.split("-")[0]), fields[1]) for i, fields in part]
             start = "(" + part[-1][0]
         numbers = {n for n, _ in found}
-        lost = [n for n in acked if n not in numbers]
+        lost = [n for n in acked if n not in numbers and n not in self.deleted]
         assert not lost, f"{self.key}: lost {lost[:10]} of {len(acked)}"
+        back = numbers & self.deleted
+        assert not back, f"{self.key}: {sorted(back)} were deleted"
         for n, value in found:
             assert value == str(n).ljust(self.lengths[n], "x"), f"{self.key}: {n} is another"
 
@@ -105,7 +78,7 @@ class Reader(threading.Thread):
 
     def run(self):
         try:
-            client = Client()
+            client = place.connect()
             while not self.stopped:
                 began = time.monotonic()
                 for command in ["XREVRANGE key:0 + - COUNT 2", "XLEN key:1", "INFO memory"]:
@@ -118,44 +91,20 @@ class Reader(threading.Thread):
             self.failure = error
 
 
-def tail():
-    with open(SCRATCH + "/log", errors="replace") as file:
-        return "".join(file.readlines()[-20:])
-
-
 def start():
-    log = open(SCRATCH + "/log", "ab")
-    process = subprocess.Popen(
-        [SERVER, "--port", "0", "--unixsocket", SCRATCH + "/socket", "--dir", DISK + "/data"]
-        + ["--appendfsync", POLICY, "--shards", str(SHARDS), "--save", "", "--appendonly", "yes"],
-        stdout=log, stderr=log)
-    with open(SCRATCH + "/pid", "w") as file:
-        file.write(str(process.pid))
-    for _ in range(3000):
-        if process.poll() is not None:
-            # On a full disk it may say so and end; what is there stays as it is.
-            assert process.returncode == 1 and "No space left" in tail(), tail()
-            return None, None
-        try:
-            client = Client()
-            if f"process_id:{process.pid}\r\n" in client.ask("INFO server"):
-                return process, client
-        except OSError:
-            pass
-        time.sleep(0.01)
-    raise AssertionError("the server does not answer:\n" + tail())
+    return place.start(DISK + "/data", "--appendfsync", POLICY, "--shards", str(SHARDS))
 
 
 def until(what, done):
     end = time.monotonic() + 120
     while not done():
-        assert time.monotonic() < end, f"waited in vain until {what}:\n" + tail()
+        assert time.monotonic() < end, f"waited in vain until {what}:\n" + place.tail()
         time.sleep(0.002)
 
 
 def fails(threads):
     for thread in threads:
-        assert thread.failure is None, f"{thread.failure!r}\n{tail()}"
+        assert thread.failure is None, f"{thread.failure!r}\n{place.tail()}"
     return False
 
 
@@ -184,7 +133,6 @@ for name in ballasts:
     with open(name, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, rng.randint(4 << 20, 14 << 20))
 process, client = start()
-assert process, tail()
 writers = [Writer(me) for me in range(WRITERS)]
 threads = writers + [Reader()]
 for thread in threads:
@@ -202,19 +150,37 @@ reader = threads[-1]
 reader.stopped = True
 reader.join()
 fails(threads)
-os.kill(process.pid, signal.SIGKILL)
-process.wait()
+place.end(process)
+if ROUND % 4 < 2:
+    # Nothing at all is left, but what the next start finds unused in the log.
+    with open(DISK + "/rest", "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(1 << 12)):
+                pass
+        except OSError:
+            pass
 process, client = start()
-starts = process is not None
-before = [len(writer.acked) for writer in writers]
-began = time.monotonic()
-os.remove(ballasts[1])
-if not starts:
-    process, client = start()
-    assert process, "it does not start although there is space:\n" + tail()
-until("writes go on", lambda: fails(threads) or all(
-    len(writer.acked) > n for writer, n in zip(writers, before)))
-times.append(time.monotonic() - began)
+for writer in writers:
+    writer.check(client)
+reader = Reader()
+reader.start()
+threads = writers + [reader]
+fill(threads, writers)
+until("INFO says so", lambda: "aof_last_write_status:err" in client.ask("INFO persistence"))
+# What frees data lives from the reserve, if there is one.
+lives = True
+for writer in writers:
+    gone = writer.acked[0]
+    reply = client.ask(f"XDEL {writer.key} {gone}-1")
+    if isinstance(reply, RuntimeError):
+        assert str(reply).startswith("MISCONF"), reply
+        lives = False
+    else:
+        assert reply == "1", reply
+        writer.deleted.add(gone)
+times.append(free(ballasts[1], threads, writers))
+reader.stopped = True
+reader.join()
 for writer in writers:
     writer.stopped = True
     writer.join()
@@ -223,17 +189,15 @@ for writer in writers:
     writer.check(client)
 process.terminate()
 status = process.wait()
-assert status == 0, f"it ended with {status}:\n" + tail()
+assert status == 0, f"it ended with {status}:\n" + place.tail()
 process, client = start()
-assert process, tail()
 for writer in writers:
     writer.check(client)
-process.kill()
-process.wait()
-os.remove(SCRATCH + "/pid")
+place.end(process)
 acked = sum(len(writer.acked) for writer in writers)
 refused = sum(writer.refused for writer in writers)
 broken = sum(writer.broken for writer in writers)
 print(f"round {ROUND}, {POLICY}, {SHARDS} shards: {acked} answered, {refused} refused, {broken} "
-      f"broken off, 0 lost; {'starts' if starts else 'refuses to start'} when full; writes went on after {times[0]:.2f} and {times[1]:.2f} s; "
-      f"{reader.reads} reads, the slowest {reader.slowest * 1000:.0f} ms")
+      f"broken off, 0 lost; XDEL {'lives' if lives else 'is refused'} after a start when full; "
+      f"writes went on after {times[0]:.2f} and {times[1]:.2f} s; {reader.reads} reads, "
+      f"the slowest {reader.slowest * 1000:.0f} ms")

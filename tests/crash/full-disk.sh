@@ -1,13 +1,14 @@
 #!/bin/bash
 # full-disk.sh [ROUNDS]: a disk that is really full (E5). The data lies on 64 MB of ext4 beside two
 # files of ballast. Clients write until the disk is full, one ballast is removed, they fill it
-# again; the server is killed there and started on the full disk, which it may refuse with a clear
-# message, and the second ballast is removed.
+# again; the server is killed there and started on the full disk, by turns without a byte left, and
+# the second ballast is removed.
 #
 #   writes     are refused with MISCONF while it is full, and go on by themselves in less than
 #              RESUME_MAX seconds after space is back
 #   reads      never fail
-#   restarts   nothing that was answered is missing, and nothing is there that nobody sent
+#   starts     there are none that fail; what frees data lives from the reserve, if there is one
+#   the end    nothing that was answered is missing, and nothing is there that nobody sent
 #
 # Needs root, loop devices and python3; exit status 77 where they are missing. 2 rounds if ROUNDS
 # does not say how many; by turns each policy and 1, 2 or 4 shards.

@@ -3,11 +3,11 @@
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from served import Place
 
 SERVER, SCRATCH, POLICY = sys.argv[1:4]
 CUTS, SEED, LOSS_MAX = int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
@@ -16,36 +16,7 @@ WRITERS = 4
 BATCH_MAX = 8
 # Beyond it the streams are trimmed, or the image would be full.
 ENTRIES_MAX = 20_000
-
-
-class Client:
-    """A connection; calls raise OSError when the server is gone."""
-
-    def __init__(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(SCRATCH + "/socket")
-        self.file = self.socket.makefile("rb")
-
-    def send(self, *commands):
-        self.socket.sendall("".join(command + "\r\n" for command in commands).encode())
-
-    def reply(self):
-        line = self.file.readline()
-        if not line.endswith(b"\r\n"):
-            raise OSError("the server is gone")
-        kind, rest = line[:1], line[1:-2]
-        if kind == b"$":
-            return self.file.read(int(rest) + 2)[:-2].decode()
-        if kind == b"*":
-            return [self.reply() for _ in range(int(rest))]
-        if kind == b"-":
-            raise RuntimeError(rest.decode())
-        return rest.decode()
-
-    def ask(self, command):
-        self.send(command)
-        return self.reply()
+place = Place(SERVER, SCRATCH)
 
 
 class Writer:
@@ -58,7 +29,7 @@ class Writer:
         self.next = 1
 
     def run(self, rng):
-        client = Client()
+        client = place.connect()
         try:
             while True:
                 batch = range(self.next, self.next + rng.randint(1, BATCH_MAX))
@@ -87,44 +58,19 @@ class Writer:
         return last
 
 
-def start(directory, shards):
-    log = open(SCRATCH + "/log", "ab")
-    process = subprocess.Popen(
-        [SERVER, "--port", "0", "--unixsocket", SCRATCH + "/socket", "--dir", directory + "/data"]
-        + ["--appendonly", "yes", "--appendfsync", POLICY, "--shards", str(shards), "--save", ""],
-        stdout=log, stderr=log)
-    with open(SCRATCH + "/pid", "w") as file:
-        file.write(str(process.pid))
-    for _ in range(3000):
-        assert process.poll() is None, "the server does not start:\n" + tail()
-        try:
-            client = Client()
-            if f"process_id:{process.pid}\r\n" in client.ask("INFO server"):
-                return process, client
-        except (OSError, RuntimeError):
-            pass
-        time.sleep(0.01)
-    raise AssertionError("the server does not answer:\n" + tail())
-
-
-def tail():
-    with open(SCRATCH + "/log", errors="replace") as file:
-        return "".join(file.readlines()[-20:])
-
-
 def run(*words):
     subprocess.run(words, check=True)
 
 
 def mount(n):
-    directory = f"{SCRATCH}/disk.{POLICY}.{n}"
+    directory = f"{SCRATCH}/disk.{n}"
     os.mkdir(directory)
     run("mount", "-o", "loop", f"{SCRATCH}/image.{n}", directory)
     return directory
 
 
 def copy(directory, n):
-    """Copies the image as it is at one moment: again, if ext4 wrote to it meanwhile."""
+    """Copies the image as it is at one moment: again, if it was written to meanwhile."""
     device = subprocess.check_output(["findmnt", "-no", "SOURCE", directory], text=True).strip()
     stat = f"/sys/block/{os.path.basename(device)}/stat"
 
@@ -159,41 +105,36 @@ def check(writers, client, cut_at, what):
 
 def main():
     rng = random.Random(SEED)
-    run("truncate", "-s", "192M", f"{SCRATCH}/image.0")
-    run("mkfs.ext4", "-q", "-F", f"{SCRATCH}/image.0")
     directory = mount(0)
     writers = [Writer(me) for me in range(WRITERS)]
     cut_at, answered, all_lost, oldest = time.monotonic(), 0, 0, 0.0
     for cut in range(CUTS + 1):
         shards = rng.randint(1, 4)
-        process, client = start(directory, shards)
+        process, client = place.start(
+            directory + "/data", "--appendfsync", POLICY, "--shards", str(shards))
         lasts, lost, age = check(writers, client, cut_at, f"{POLICY}, seed {SEED}, cut {cut}")
         all_lost, oldest = all_lost + lost, max(oldest, age)
         if cut == CUTS:
-            process.kill()
-            process.wait()
+            place.end(process)
             break
         for writer, last in zip(writers, lasts):
             client.ask(f"XTRIM {writer.key} MAXLEN = {ENTRIES_MAX // WRITERS}")
             writer.sent, writer.acked, writer.next = {}, {}, last + 1
         # This life's base must last, or its loss would count as the next one's.
-        client.ask("SAVE")
+        assert client.ask("SAVE") == "OK"
         hands = [threading.Thread(target=writer.run, args=(random.Random(rng.random()),))
                  for writer in writers]
         for hand in hands:
             hand.start()
-        end = time.monotonic() + rng.uniform(0.05, 1.5 if POLICY == "always" else 4.0)
+        end = time.monotonic() + rng.uniform(0.05, 1.0 if POLICY == "always" else 3.0)
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, rng.uniform(0.0, 0.6)))
-            try:
-                client.ask("BGSAVE")
-            except RuntimeError:
-                pass  # One is being taken.
+            # It is refused while one is being taken.
+            client.ask("BGSAVE")
         cut_at = time.monotonic()
         process.send_signal(signal.SIGSTOP)
         copy(directory, cut)
-        process.kill()
-        process.wait()
+        place.end(process)
         for hand in hands:
             hand.join()
         answered += sum(len(writer.acked) for writer in writers)

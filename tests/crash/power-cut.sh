@@ -1,32 +1,35 @@
 #!/bin/bash
-# power-cut.sh [CUTS]: the power is cut under load (D2). The data lies on ext4 in an image; while
-# clients write and snapshots are taken the server is stopped, and the image is copied as it is:
-# what ext4 has only in memory is not in the copy. The next server starts on the copy and must have
+# power-cut.sh [CUTS]: the power is cut under load (D2). The data lies on a file system in an image;
+# while clients write and snapshots are taken the server is stopped, and the image is copied as it
+# is: what the file system has only in memory is not in the copy. The next server starts on the copy and must have
 # what was promised; then it is loaded in turn, until the next cut.
 #
 #   always     nothing that was answered is missing
 #   everysec   what is missing was answered in the last LOSS_MAX seconds before the cut
 #   both       what is there is a prefix of what was sent, over all connections
 #
-# Needs root, loop devices and python3; exit status 77 where they are missing. By turns each
-# policy, 5 cuts each if CUTS does not say how many; 1 to 4 shards.
+# Needs root, loop devices and python3; exit status 77 where they are missing. Both policies at
+# once, 25 cuts each if CUTS does not say how many; 1 to 4 shards.
 #   SERVER     the binary; default: the debug build of this checkout
+#   FS         ext4, xfs or btrfs; default ext4
 #   LOSS_MAX   in seconds; default 2.0
 #   SEED       of the moments; default 1
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}" "${LOSS_MAX:=2.0}" "${SEED:=1}"
+: "${SERVER:=$here/../../target/debug/millstream}" "${LOSS_MAX:=2.0}" "${SEED:=1}" "${FS:=ext4}"
 skip() { echo "skipped: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "needs root"
-for tool in mkfs.ext4 losetup python3; do
+for tool in mkfs.$FS losetup python3; do
     command -v "$tool" >/dev/null || skip "needs $tool"
 done
 [ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
 
 scratch=$(mktemp -d)
 cleanup() {
-    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
-    for mounted in "$scratch"/disk.*; do
+    for pid in "$scratch"/*/pid; do
+        [ ! -s "$pid" ] || kill -9 "$(cat "$pid")" 2>/dev/null || true
+    done
+    for mounted in "$scratch"/*/disk.*; do
         for _ in 1 2 3 4 5 6 7 8 9 10; do
             ! mountpoint -q "$mounted" || umount "$mounted" 2>/dev/null || sleep 0.2
         done
@@ -35,14 +38,19 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-truncate -s 192M "$scratch/probe"
-mkfs.ext4 -q -F "$scratch/probe"
-mkdir "$scratch/disk.probe"
-mount -o loop "$scratch/probe" "$scratch/disk.probe" 2>/dev/null || skip "needs loop devices"
-umount "$scratch/disk.probe"
-rm "$scratch/probe"
-
 for policy in always everysec; do
-    python3 "$here/power-cut.py" "$SERVER" "$scratch" "$policy" "${1:-5}" "$SEED" "$LOSS_MAX"
+    mkdir -p "$scratch/$policy/disk.probe"
+    truncate -s 320M "$scratch/$policy/image.0"
+    "mkfs.$FS" -q "$scratch/$policy/image.0"
 done
+mount -o loop "$scratch/always/image.0" "$scratch/always/disk.probe" 2>/dev/null ||
+    skip "needs loop devices, and a kernel with $FS"
+umount "$scratch/always/disk.probe"
+
+run() {
+    python3 "$here/power-cut.py" "$SERVER" "$scratch/$1" "$1" "$2" "$SEED" "$LOSS_MAX"
+}
+run always "${1:-25}" &
+run everysec "${1:-25}"
+wait $!
 echo "passed"

@@ -8,7 +8,7 @@
 //!   consumer that saw it or with the one that claims; what was handed out and never arrived is
 //!   pending too. What was acknowledged is not.
 //!
-//! `MILLSTREAM_KILLS` sets how often each of the runs is killed (5), `MILLSTREAM_SEED` the seed.
+//! `MILLSTREAM_KILLS` sets how often each of the runs is killed (150), `MILLSTREAM_SEED` the seed.
 
 use crate::{Client, Place, Value, request};
 use millstream::testing::Rng;
@@ -323,7 +323,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn run(policy: &str) {
-    let kills = number("MILLSTREAM_KILLS", 5);
+    let kills = number("MILLSTREAM_KILLS", 150);
     let seed = number("MILLSTREAM_SEED", 1);
     let mut rng = Rng::new(seed);
     let place = Place::new();

@@ -5,7 +5,8 @@
 //! Every server is told to stop when its value is dropped, and a panic in its log fails the test.
 //!
 //! Tests that answer a question of a list carry its number in their name: `cargo test c03_`. The
-//! numbers are small by default; `tests/scale/run.sh` runs C and T with the large ones.
+//! numbers are small by default; `tests/scale/run.sh` runs C and T with the large ones,
+//! `tests/crash/run.sh` D, E and F7.
 //!
 //! | Number | Question | Where |
 //! | --- | --- | --- |
@@ -21,11 +22,17 @@
 //! | `c11_` | a full memory | `limits.rs` |
 //! | `c14_`, `c15_` | frames of many sources; everything at random | `storm.rs` |
 //! | `d01_`, `d10_` | kills under load; snapshots under load | `history.rs`, `saving.rs` |
-//! | D2, E5 | power cuts; a full disk | `tests/crash` |
-//! | `d03_` to `d06_` | damage | `restart.rs`, `src/persist`, `src/shard/recovery` |
+//! | D2 | power cuts | `tests/crash/power-cut.sh` |
+//! | `d03_` | every crash state | `src/persist/aof`, `tests/sim` |
+//! | `d04_` to `d06_` | damage | `restart.rs`, `src/persist`, `src/shard/recovery` |
 //! | `d07_` | crashes, also twice | `tests/sim`, `src/shard/recovery`, `src/db/save` |
 //! | `d08_`, `d09_` | restarts; files of older versions | `restart.rs`, `src/persist/aof` |
-//! | `e1_` | calls that fail once | `src/persist/aof`; of the whole process P2, P3, P4, P9 |
+//! | `e01_` | calls that fail once | `faults`, `faults/disk.rs`, `src/persist/aof` |
+//! | `e02_`, `e03_` | that fail for long; a sync that loses what it had | `faults/disk.rs`, `peers.rs` |
+//! | `e04_`, `e06_` | short and interrupted calls; limits, names and locks | `faults.rs` |
+//! | `e05_` | a full disk | `faults/disk.rs`, `tests/crash/full-disk.sh` |
+//! | `e07_`, `e09_` | a slow disk; WAITAOF | `faults/disk.rs`, `tests/crash/slow-disk.sh` |
+//! | `e08_` | memory that ends | `faults/memory.rs`, `faults.rs`, `tests/crash/memory.sh` |
 //! | F1 to F9, F11 | untrusted input | `fuzz/fuzz_targets`, `payloads.rs` |
 //! | F10, F12 | the same as the peers, both ways | `tests/diff`, `tests/suites` |
 //! | `m01_` | threads in every order | `interleaved.rs` in `src`, by `.ci/interleave` |
@@ -539,7 +546,13 @@ impl Client {
         self.read.drain(..self.used);
         self.used = 0;
         let mut chunk = vec![0; 64 * 1024];
-        let n = self.stream.read(&mut chunk)?;
+        let n = loop {
+            // A process that was stopped for a moment finds its read interrupted.
+            match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         if n == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }

@@ -129,6 +129,7 @@ impl<R: Read> Reader<R> {
     fn fill(&mut self) -> Option<()> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.fill(),
             Ok(0) => None,
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);

@@ -1,7 +1,7 @@
 //! A snapshot that is taken while clients write is the state at one point of the log: its digest
 //! is that of the log up to there, which was never saved.
 //!
-//! `MILLSTREAM_SNAPSHOTS` says how many are taken (3 if not), `MILLSTREAM_SEED` from which seed.
+//! `MILLSTREAM_SNAPSHOTS` says how many are taken (20 if not), `MILLSTREAM_SEED` from which seed.
 
 use crate::{Client, Place, Server, request, wait_until};
 use millstream::testing::Rng;
@@ -159,7 +159,7 @@ fn snapshot_under_load(shards: &str, seed: u64) {
 #[test]
 fn d10_a_snapshot_under_full_load_is_the_state_at_one_point_of_the_log() {
     let number = |name, default| std::env::var(name).map_or(default, |n| n.parse().unwrap());
-    let (count, seed) = (number("MILLSTREAM_SNAPSHOTS", 3_u64), number("MILLSTREAM_SEED", 1));
+    let (count, seed) = (number("MILLSTREAM_SNAPSHOTS", 20_u64), number("MILLSTREAM_SEED", 1));
     for n in 0..count {
         snapshot_under_load(["1", "2", "4"][usize::try_from(n % 3).unwrap()], seed + n);
     }

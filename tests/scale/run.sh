@@ -6,10 +6,7 @@
 # Arguments choose tests by their names.
 #
 #   tests/scale/run.sh [c03_ c10_many_groups]
-#
-# The other long runs are chosen by variables:
-#   MILLSTREAM_LONG=1 cargo test --test it restart::      every byte cut, every byte damaged
-#   MILLSTREAM_KILLS=10000 cargo test --test it history:: killed so often under load
+# The long forms of crashes and faults are `tests/crash/run.sh`.
 set -eu
 cd "$(dirname "$0")/../.."
 ulimit -n 20000

@@ -326,7 +326,7 @@ fn d06_a_snapshot_with_overwritten_swapped_or_dropped_ranges_is_passed_over() {
     drop(directory);
     let (older, whole) = (disk.bytes(&paths[0]).unwrap(), disk.bytes(&paths[1]).unwrap());
     let mut rng = Rng::new(6);
-    for round in 0..rounds(400) {
+    for round in 0..rounds(1000) {
         let mut bytes = whole.clone();
         // The file is smaller than a block of a disk.
         let len = 1 + rng.below(bytes.len().min(older.len()) / 2);
