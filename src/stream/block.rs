@@ -6,10 +6,13 @@
 //! *tombstone*, because the limits of a block count it; tombstones at the front are skipped for
 //! good by moving the head, so a block that has a live entry begins with one.
 //!
-//! The bytes of a block, in memory and in a snapshot:
+//! The bytes of a block. The first two rows are in memory only: there they use what an allocation
+//! has left, and the rest of a block takes an allocation that is smaller by them.
 //!
 //! | bytes | meaning |
 //! |---|---|
+//! | 16 | the base: milliseconds and sequence number, little endian |
+//! | 16 | the last ID, tombstones included, in the same way |
 //! | varint, varint | how many master fields there are, the sum of the master lengths |
 //! | strings | master fields, each with a varint length before it |
 //! | varints | master lengths |
@@ -19,20 +22,11 @@
 //!
 //! | bytes | meaning |
 //! |---|---|
-//! | 1 | tag: bit 0 tombstone, bits 1–2 shape, bits 3–7 ID code |
-//! | 0–20 | what the ID code asks for |
+//! | 1–21 | tag and ID (`tag.rs`) |
 //! | | shape 0: nothing; fields and lengths are the master's |
 //! | varints | shape 1: the lengths; the fields are the master's |
 //! | varint, strings, varints | shape 2: the number of pairs, the fields, the lengths |
 //! | rest | the values |
-//!
-//! | ID code | milliseconds | sequence number |
-//! |---|---|---|
-//! | 0 | the same | one more |
-//! | 1–28 | more by the code | 0 |
-//! | 29 | more by a varint | 0 |
-//! | 30 | the same | more by a varint |
-//! | 31 | more by a varint | a varint |
 //!
 //! In a snapshot (`encode`) these stand before the bytes, in which the entries begin at the head:
 //!
@@ -42,29 +36,25 @@
 //! | varint | how many entries were skipped at the front |
 //! | varint | length of the bytes |
 
+mod tag;
+
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
 use crate::stream::fields::{Fields, take_length, take_string};
 use crate::stream::id::EntryId;
+use tag::{
+    AS_MASTER, OWN_FIELDS, OWN_LENGTHS, SHORT_MS, TOMBSTONE, put_tag, read_tag, shape, short_id,
+    tag_len,
+};
 
-/// The bit of a tag that makes the entry a tombstone.
-const TOMBSTONE: u8 = 1;
-/// Fields and lengths are the master's.
-const AS_MASTER: u8 = 0;
-/// The fields are the master's, the lengths are not.
-const OWN_LENGTHS: u8 = 1;
-/// Neither is.
-const OWN_FIELDS: u8 = 2;
-/// The greatest difference of milliseconds that an ID code holds.
-const SHORT_MS: u64 = 28;
-/// ID code: milliseconds more by a varint, sequence number 0.
-const LONG_MS: u8 = 29;
-/// ID code: the same milliseconds, the sequence number more by a varint.
-const LONG_SEQ: u8 = 30;
-/// ID code: milliseconds more by a varint, the sequence number a varint.
-const LONG_BOTH: u8 = 31;
 /// The most bytes of a block that has more than one entry, whatever the limits say. Redis: the
 /// same.
 const BYTES_MAX: usize = 1 << 30;
+/// Where the base stands.
+const BASE: usize = 0;
+/// Where the last ID stands.
+const LAST_ID: usize = BASE + 16;
+/// The bytes of both.
+const IDS_LEN: usize = LAST_ID + 16;
 /// The allocation that a shared value costs besides itself: two reference counts.
 const ARC_BYTES: usize = 16;
 
@@ -99,10 +89,6 @@ pub struct EntryRef<'a> {
 #[derive(Clone, Debug)]
 pub struct Block {
     bytes: Vec<u8>,
-    /// What the ID at the head is coded against; below every ID of the block.
-    base: EntryId,
-    /// The last ID, tombstones included.
-    last_id: EntryId,
     /// Where the master fields end.
     names_end: u32,
     /// Where the master lengths end.
@@ -125,8 +111,9 @@ impl Block {
         assert!(!id.is_min());
         let values_len: usize = fields.iter().map(|(_, value)| value.len()).sum();
         let tag_len = tag_len(EntryId::MIN, id);
-        let size = varint_len(values_len as u64) + fields.encoded_len() + tag_len;
+        let size = IDS_LEN + varint_len(values_len as u64) + fields.encoded_len() + tag_len;
         let mut bytes = Vec::with_capacity(capacity.max(size));
+        put_ids(&mut bytes, EntryId::MIN, id);
         put_varint(&mut bytes, fields.pairs() as u64);
         put_varint(&mut bytes, values_len as u64);
         for (name, _) in fields {
@@ -141,17 +128,7 @@ impl Block {
         for (_, value) in fields {
             bytes.extend_from_slice(value);
         }
-        Block {
-            bytes,
-            base: EntryId::MIN,
-            last_id: id,
-            names_end,
-            lengths_end: head,
-            head,
-            last_at: head,
-            live: 1,
-            total: 1,
-        }
+        Block { bytes, names_end, lengths_end: head, head, last_at: head, live: 1, total: 1 }
     }
 
     /// Appends an entry unless a limit is reached; says whether it did.
@@ -159,20 +136,21 @@ impl Block {
     /// # Panics
     /// If `id` is not above [`Block::last_id`].
     pub fn append(&mut self, id: EntryId, fields: &Fields<'_>, limits: BlockLimits) -> bool {
-        assert!(id > self.last_id);
+        let last_id = self.last_id();
+        assert!(id > last_id);
         let entries_max = if limits.entries == 0 { usize::MAX } else { limits.entries };
         if self.total as usize >= entries_max.min(u32::MAX as usize) {
             return false;
         }
         let plan = self.master().plan(fields);
         let max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
-        let size = tag_len(self.last_id, id) + plan.size;
+        let size = tag_len(last_id, id) + plan.size;
         if self.bytes.len() + size >= max || self.would_waste(size, entries_max) {
             return false;
         }
         self.bytes.reserve(size);
         self.last_at = narrow(self.bytes.len());
-        put_tag(&mut self.bytes, plan.shape, self.last_id, id);
+        put_tag(&mut self.bytes, plan.shape, last_id, id);
         if plan.shape == OWN_FIELDS {
             put_varint(&mut self.bytes, fields.pairs() as u64);
             for (name, _) in fields {
@@ -185,7 +163,7 @@ impl Block {
             }
         }
         fields.iter().for_each(|(_, value)| self.bytes.extend_from_slice(value));
-        self.last_id = id;
+        self.set_id(LAST_ID, id);
         self.live += 1;
         self.total += 1;
         true
@@ -217,8 +195,30 @@ impl Block {
     }
 
     /// The last ID, tombstones included.
+    #[inline]
     pub fn last_id(&self) -> EntryId {
-        self.last_id
+        self.id_at(LAST_ID)
+    }
+
+    /// What the ID at the head is coded against; below every ID of the block.
+    fn base(&self) -> EntryId {
+        self.id_at(BASE)
+    }
+
+    /// The base or the last ID.
+    #[inline]
+    fn id_at(&self, at: usize) -> EntryId {
+        let ids: &[u8; IDS_LEN] = self.bytes.first_chunk().expect(HAS_IDS);
+        let number = |at| u64::from_le_bytes(*ids[at..].first_chunk().expect(HAS_IDS));
+        EntryId::new(number(at), number(at + 8))
+    }
+
+    /// Sets the base or the last ID.
+    #[inline]
+    fn set_id(&mut self, at: usize, id: EntryId) {
+        let ids: &mut [u8; IDS_LEN] = self.bytes.first_chunk_mut().expect(HAS_IDS);
+        ids[at..at + 8].copy_from_slice(&id.ms.to_le_bytes());
+        ids[at + 8..at + 16].copy_from_slice(&id.seq.to_le_bytes());
     }
 
     /// The first live entry. O(1).
@@ -234,7 +234,7 @@ impl Block {
     /// The last entry, unless it is a tombstone. O(1).
     pub(super) fn last_if_live(&self) -> Option<EntryRef<'_>> {
         let live = self.bytes[self.last_at as usize] & TOMBSTONE == 0 && self.live > 0;
-        live.then(|| self.at(self.last_at, self.last_id))
+        live.then(|| self.at(self.last_at, self.last_id()))
     }
 
     /// The live entry with this ID. Linear in the entries of the block, as everything below.
@@ -278,7 +278,7 @@ impl Block {
 
     /// The number of live entries with an ID below `id`.
     pub fn count_below(&self, id: EntryId) -> usize {
-        if id > self.last_id {
+        if id > self.last_id() {
             return self.live();
         }
         self.iter().take_while(|entry| entry.id < id).count()
@@ -317,7 +317,8 @@ impl Block {
                 None => break place,
             }
         };
-        (self.head, self.base) = (narrow(head), base);
+        self.head = narrow(head);
+        self.set_id(BASE, base);
         self.live -= dropped;
         dropped as usize
     }
@@ -343,15 +344,16 @@ impl Block {
 
     /// Appends the block as it stands in a snapshot.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.base.ms);
-        put_varint(out, self.base.seq);
+        let base = self.base();
+        put_varint(out, base.ms);
+        put_varint(out, base.seq);
         let mut walk = self.walk();
         let mut present = 0;
         while walk.skip().is_some() {
             present += 1;
         }
         put_varint(out, u64::from(self.total) - present);
-        let master = &self.bytes[..self.lengths_end as usize];
+        let master = &self.bytes[IDS_LEN..self.lengths_end as usize];
         let entries = &self.bytes[self.head as usize..];
         put_varint(out, (master.len() + entries.len()) as u64);
         out.extend_from_slice(master);
@@ -366,21 +368,22 @@ impl Block {
         let base = EntryId::new(cursor.varint()?, cursor.varint()?);
         let skipped = cursor.varint()?;
         let bytes = cursor.bytes()?;
-        if bytes.len() > u32::MAX as usize {
+        if bytes.len() > u32::MAX as usize - IDS_LEN {
             return Err(Corrupt("a block is too large"));
         }
+        let mut whole = Vec::with_capacity(IDS_LEN + bytes.len());
+        put_ids(&mut whole, base, base);
+        whole.extend_from_slice(bytes);
         let mut rest = Cursor::new(bytes);
         let (pairs, values_len) = (rest.count()?, rest.varint()?);
         skip_names(&mut rest, pairs)?;
-        let names_end = rest.offset();
+        let names_end = IDS_LEN + rest.offset();
         if skip_lengths(&mut rest, pairs)? as u64 != values_len {
             return Err(Corrupt("the master lengths of a block are not their sum"));
         }
-        let head = rest.offset();
+        let head = IDS_LEN + rest.offset();
         let mut block = Block {
-            bytes: bytes.to_vec(),
-            base,
-            last_id: base,
+            bytes: whole,
             names_end: narrow(names_end),
             lengths_end: narrow(head),
             head: narrow(head),
@@ -403,7 +406,8 @@ impl Block {
             live += u32::from(!deleted);
             total += 1;
         }
-        (block.last_id, block.last_at, block.live) = (last_id, narrow(last_at), live);
+        (block.last_at, block.live) = (narrow(last_at), live);
+        block.set_id(LAST_ID, last_id);
         let skipped = u32::try_from(skipped).ok().and_then(|skipped| skipped.checked_add(total));
         block.total = skipped.ok_or(Corrupt("a block has too many entries"))?;
         if live == 0 {
@@ -429,7 +433,7 @@ impl Block {
         assert!(lengths.is_empty());
         assert_eq!(sum, values_len);
         let mut walk = self.walk();
-        let (mut live, mut total, mut last) = (0, 0, (self.head, self.base));
+        let (mut live, mut total, mut last) = (0, 0, (self.head, self.base()));
         loop {
             let at = narrow(walk.place);
             let Some((id, deleted)) = walk.skip() else { break };
@@ -439,7 +443,7 @@ impl Block {
             live += u32::from(!deleted);
             total += 1;
         }
-        assert_eq!(last, (self.last_at, self.last_id));
+        assert_eq!(last, (self.last_at, self.last_id()));
         assert_eq!(live, self.live);
         assert!(total <= self.total);
         for entry in self.iter() {
@@ -450,8 +454,8 @@ impl Block {
     /// What the first entry's shape says of the others.
     #[inline]
     fn master(&self) -> Master<'_> {
-        let (mut names, lengths) =
-            self.bytes[..self.lengths_end as usize].split_at(self.names_end as usize);
+        let (mut names, lengths) = self.bytes[IDS_LEN..self.lengths_end as usize]
+            .split_at(self.names_end as usize - IDS_LEN);
         let pairs = take_length(&mut names);
         let values_len = take_length(&mut names);
         Master { pairs, names, lengths, values_len }
@@ -464,14 +468,14 @@ impl Block {
             master: self.master(),
             bytes: &self.bytes,
             place: self.head as usize,
-            previous: self.base,
+            previous: self.base(),
         }
     }
 
     /// All entries from `start` on.
     fn walk_from(&self, start: EntryId) -> Walk<'_> {
         let mut walk = self.walk();
-        if start > self.last_id {
+        if start > self.last_id() {
             walk.place = self.bytes.len();
         } else {
             walk.seek(start);
@@ -482,6 +486,9 @@ impl Block {
 
 /// Why reading an entry of a block cannot fail.
 const CHECKED: &str = "a block has written its entries itself, or checked them when decoded";
+
+/// Why there are a base and a last ID.
+const HAS_IDS: &str = "the bytes of a block begin with two IDs";
 
 /// The shape of a block's first entry.
 #[derive(Clone, Copy, Debug)]
@@ -675,72 +682,11 @@ fn narrow(value: usize) -> u32 {
     u32::try_from(value).expect("a block is below 4 GiB")
 }
 
-/// Appends the tag of a live entry, and its ID against the one before.
-#[inline]
-fn put_tag(out: &mut Vec<u8>, shape: u8, previous: EntryId, id: EntryId) {
-    let ms = id.ms - previous.ms;
-    let mut put = |code: u8| out.push(shape << 1 | code << 3);
-    match (ms, id.seq) {
-        (0, seq) if seq - previous.seq == 1 => put(0),
-        (0, seq) => {
-            put(LONG_SEQ);
-            put_varint(out, seq - previous.seq);
-        }
-        (1..=SHORT_MS, 0) => put(ms.to_le_bytes()[0]),
-        (_, 0) => {
-            put(LONG_MS);
-            put_varint(out, ms);
-        }
-        (_, seq) => {
-            put(LONG_BOTH);
-            put_varint(out, ms);
-            put_varint(out, seq);
-        }
+/// Appends what the bytes of a block begin with.
+fn put_ids(out: &mut Vec<u8>, base: EntryId, last_id: EntryId) {
+    for number in [base.ms, base.seq, last_id.ms, last_id.seq] {
+        out.extend_from_slice(&number.to_le_bytes());
     }
-}
-
-/// How many bytes [`put_tag`] appends.
-#[inline]
-fn tag_len(previous: EntryId, id: EntryId) -> usize {
-    let ms = id.ms - previous.ms;
-    1 + match (ms, id.seq) {
-        (0, seq) if seq - previous.seq == 1 => 0,
-        (0, seq) => varint_len(seq - previous.seq),
-        (1..=SHORT_MS, 0) => 0,
-        (_, 0) => varint_len(ms),
-        (_, seq) => varint_len(ms) + varint_len(seq),
-    }
-}
-
-/// What a tag says of fields and lengths.
-#[inline]
-fn shape(tag: u8) -> u8 {
-    (tag >> 1) & 3
-}
-
-/// The ID of a code that needs no varint. Which of these codes it is cannot be predicted, so no
-/// branch asks.
-#[inline]
-fn short_id(code: u8, previous: EntryId) -> EntryId {
-    let seq = if code == 0 { previous.seq + 1 } else { 0 };
-    EntryId::new(previous.ms + u64::from(code), seq)
-}
-
-/// Reads what [`put_tag`] wrote, checking that the IDs ascend.
-fn read_tag(cursor: &mut Cursor<'_>, previous: EntryId) -> Result<(u8, EntryId), Corrupt> {
-    let tag = cursor.u8()?;
-    let (ms, seq) = match tag >> 3 {
-        0 => (Some(previous.ms), previous.seq.checked_add(1)),
-        LONG_MS => (previous.ms.checked_add(cursor.varint()?), Some(0)),
-        LONG_SEQ => (Some(previous.ms), previous.seq.checked_add(cursor.varint()?)),
-        LONG_BOTH => (previous.ms.checked_add(cursor.varint()?), Some(cursor.varint()?)),
-        short => (previous.ms.checked_add(u64::from(short)), Some(0)),
-    };
-    let (Some(ms), Some(seq)) = (ms, seq) else {
-        return Err(Corrupt("an entry ID is too large"));
-    };
-    let id = EntryId::new(ms, seq);
-    if id > previous { Ok((tag, id)) } else { Err(Corrupt("the IDs of a block do not ascend")) }
 }
 
 /// Passes over `n` strings.
