@@ -37,6 +37,26 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_byte(value));
 }
 
+/// Makes room for `additional` more items. Beyond a megabyte it takes far more than is needed:
+/// memory that was never written to costs nothing, while a buffer that doubles is there twice as
+/// long as it moves, and leaves its former places behind.
+pub fn reserve<T>(items: &mut Vec<T>, additional: usize) {
+    /// The size in bytes beyond which room is taken in these steps.
+    const LARGE_BYTES: usize = 1 << 20;
+    const STEPS_BYTES: [usize; 3] = [64 << 20, 1 << 30, u32::MAX as usize];
+    let need = items.len() + additional;
+    if need <= items.capacity() {
+        return;
+    }
+    let bytes = need.saturating_mul(size_of::<T>());
+    let step = STEPS_BYTES.into_iter().find(|step| (LARGE_BYTES + 1..=*step).contains(&bytes));
+    let room = step.map(|step| step / size_of::<T>() - items.len());
+    // The system may not have so much even to promise.
+    if room.is_none_or(|room| items.try_reserve_exact(room).is_err()) {
+        items.reserve(additional);
+    }
+}
+
 /// Appends a signed number in zigzag form.
 pub fn put_zigzag(out: &mut Vec<u8>, value: i64) {
     put_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
@@ -280,6 +300,21 @@ mod tests {
         assert!(cursor.end().is_err());
         assert_eq!(cursor.u64(), Ok(0x0102_0304_0506_0708));
         assert_eq!(cursor.end(), Ok(()));
+    }
+
+    #[test]
+    fn a_large_buffer_grows_without_being_moved() {
+        let (mut bytes, mut moves) = (Vec::new(), 0);
+        for n in 0..40 << 10 {
+            let before = bytes.capacity();
+            reserve(&mut bytes, 1 << 10);
+            bytes.resize((n + 1) << 10, 0_u8);
+            moves += usize::from(n >= 1 << 10 && bytes.capacity() != before);
+        }
+        assert!(moves <= 1, "{moves}");
+        let mut numbers = vec![0_u64; 3];
+        reserve(&mut numbers, 1);
+        assert!((4..100).contains(&numbers.capacity()));
     }
 
     #[test]

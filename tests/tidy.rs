@@ -49,8 +49,8 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     (
         "server",
         &[
-            "db", "shard", "pubsub", "acl", "command", "persist", "keyspace", "stream", "config",
-            "error", "glob", "sync",
+            "db", "shard", "pubsub", "acl", "command", "persist", "keyspace", "stream", "codec",
+            "config", "error", "glob", "sync",
         ],
     ),
     ("testing", &["persist", "error"]),

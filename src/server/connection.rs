@@ -412,11 +412,7 @@ impl Connection {
         };
         self.gathers = false;
         let step = run.map_or(step, |(set, run)| Step::Await(Job::Run(set, run)));
-        if requests.is_between() {
-            READER.set(requests);
-        } else {
-            self.requests = Some(Box::new(requests));
-        }
+        self.keep_reader(requests);
         self.meter.flush(&self.config);
         self.show_activity();
         let seen = &self.client.shared.seen;
@@ -424,6 +420,16 @@ impl Connection {
         self.announce_replies();
         self.check_output();
         (used, step)
+    }
+
+    /// Keeps what has begun to read a request; between requests it is for all connections.
+    fn keep_reader(&mut self, mut requests: RequestReader) {
+        if requests.is_between() {
+            requests.shrink();
+            READER.set(requests);
+        } else {
+            self.requests = Some(Box::new(requests));
+        }
     }
 
     fn announce_replies(&mut self) {

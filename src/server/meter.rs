@@ -103,18 +103,31 @@ impl Meter {
         let event = if row.flags.has(Flags::FAST) { "fast-command" } else { "command" };
         core.stats.latency.record(config, event, now, nanoseconds);
         if SlowLog::wants(config, nanoseconds) && !row.flags.has(Flags::SKIP_SLOWLOG) {
-            let request = without_secrets(row, request);
             let names = self.shared.names();
             let (peer, name) = (&self.shared.origin.address, names.name.as_bytes());
             let log = &core.stats.slow_log;
-            log.record(config, now, nanoseconds, &request.request(), peer, name);
+            let record = |shown: &Request<'_>| {
+                log.record(config, now, nanoseconds, shown, peer, name);
+            };
+            show_without_secrets(row, request, record);
         }
     }
 }
 
-/// The request with `(redacted)` in the place of passwords.
+/// Shows the request with `(redacted)` in the place of passwords. One that can have none is not
+/// copied: it may be large.
 #[cold]
-pub(super) fn without_secrets(row: &Row, request: &Request<'_>) -> OwnedRequest {
+pub(super) fn show_without_secrets<R>(
+    row: &Row,
+    request: &Request<'_>,
+    show: impl FnOnce(&Request<'_>) -> R,
+) -> R {
+    let may_have = matches!(row.name, Name::Auth | Name::Hello | Name::ConfigSet)
+        || row.full_name().starts_with("acl|");
+    if may_have { show(&without_secrets(row, request).request()) } else { show(request) }
+}
+
+fn without_secrets(row: &Row, request: &Request<'_>) -> OwnedRequest {
     let after_auth = |at: usize| (1..=2).any(|n| at > n && is_word(request.arg(at - n), "AUTH"));
     let is_secret_setting = |arg: &[u8]| SECRET_SETTINGS.iter().any(|name| is_word(arg, name));
     let of_users = row.full_name().starts_with("acl|") && request.len() > 2;
@@ -152,10 +165,11 @@ mod tests {
         ] {
             let request = OwnedRequest::new(given.split(' ').map(str::as_bytes));
             let row = table::named(&request.request()).unwrap();
-            let kept = without_secrets(row, &request.request());
-            let words: Vec<_> =
-                kept.request().from(0).map(|word| String::from_utf8_lossy(word)).collect();
-            assert_eq!(words.join(" "), shown);
+            show_without_secrets(row, &request.request(), |kept| {
+                let words: Vec<_> =
+                    kept.from(0).map(|word| String::from_utf8_lossy(word)).collect();
+                assert_eq!(words.join(" "), shown);
+            });
         }
     }
 }

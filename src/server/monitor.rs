@@ -8,7 +8,7 @@
 //! ```
 
 use super::clients::{Limits, Shared};
-use super::meter::without_secrets;
+use super::meter::show_without_secrets;
 use crate::command::Request;
 use crate::command::table::{Flags, Name, Row};
 use bytes::Bytes;
@@ -78,10 +78,12 @@ fn line(row: &Row, request: &Request<'_>, db: u8, from: &Shared) -> Bytes {
         _ => from.origin.address.to_string(),
     };
     let mut line = format!("+{}.{:06} [{db} {address}]", now.as_secs(), now.subsec_micros());
-    for arg in without_secrets(row, request).request().from(0) {
-        line.push(' ');
-        quote(arg, &mut line);
-    }
+    show_without_secrets(row, request, |shown| {
+        for arg in shown.from(0) {
+            line.push(' ');
+            quote(arg, &mut line);
+        }
+    });
     line.push_str("\r\n");
     line.into()
 }

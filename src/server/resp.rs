@@ -15,6 +15,7 @@
 //! Differs from Redis: a longer line is refused even if it arrives whole, because otherwise the
 //! answer would depend on how the network cut it.
 
+use crate::codec::reserve;
 use crate::command::args::{Request, strict_integer};
 use crate::config::split_args;
 use crate::stream::fields::Span;
@@ -201,18 +202,23 @@ impl RequestReader {
 
     /// Makes ready for the request that begins with `bytes`, if there are any.
     fn begin(&mut self, bytes: &[u8]) -> bool {
+        self.shrink();
         self.spans.clear();
         self.words.clear();
+        (self.at, self.searched, self.missing) = (0, 0, 0);
+        let Some(&first) = bytes.first() else { return false };
+        self.expected = if first == b'*' { Expected::Count } else { Expected::Inline };
+        true
+    }
+
+    /// Gives back what a large request needed, once no request is being read.
+    pub fn shrink(&mut self) {
         if self.spans.capacity() > KEPT_MAX {
             self.spans = Vec::new();
         }
         if self.words.capacity() > KEPT_MAX {
             self.words = Vec::new();
         }
-        (self.at, self.searched, self.missing) = (0, 0, 0);
-        let Some(&first) = bytes.first() else { return false };
-        self.expected = if first == b'*' { Expected::Count } else { Expected::Inline };
-        true
     }
 
     /// Reads on in an inline request; whether it is complete.
@@ -274,6 +280,7 @@ impl RequestReader {
                 self.expected = Expected::Argument(len);
                 return Ok(false);
             }
+            reserve(&mut self.spans, 1);
             self.spans.push(Span::new(self.at, end));
             self.pass(len as usize + 2);
             self.expected = Expected::Length;

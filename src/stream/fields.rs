@@ -4,8 +4,11 @@
 //! As in the log (`encode`): varint pairs, then field, value, field, value …, each as
 //! `codec` bytes. Pairs keep their order, and a field may occur twice.
 
-use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
+use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, reserve, varint_len};
 use std::ops::Range;
+
+/// Pairs of more bytes than this are measured before they are encoded.
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// A slice of the request buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,6 +133,9 @@ impl<'a> Fields<'a> {
 
     /// Appends the pairs as in the log.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        if self.exceed(LARGE_BYTES) {
+            reserve(out, self.encoded_len());
+        }
         put_varint(out, self.pairs() as u64);
         match self {
             Fields::Encoded { bytes, .. } => out.extend_from_slice(bytes),

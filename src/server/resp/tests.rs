@@ -267,3 +267,18 @@ proptest! {
         prop_assert_eq!(read(input.chunks(piece), &ReadLimits::default()), whole(input));
     }
 }
+
+#[test]
+fn what_a_large_request_needed_is_given_back() {
+    let limits = ReadLimits::default();
+    let mut reader = RequestReader::new();
+    let request = [&b"*5000\r\n"[..], &b"$1\r\nx\r\n".repeat(5000)].concat();
+    assert_eq!(reader.next(&request, &limits).unwrap().unwrap().0.len(), 5000);
+    assert!(reader.is_between());
+    reader.shrink();
+    assert!(reader.spans.capacity() <= KEPT_MAX);
+    let line = [&b"x "[..], &b"y ".repeat(5000), b"\r\n"].concat();
+    assert_eq!(reader.next(&line, &limits).unwrap().unwrap().0.len(), 5001);
+    reader.shrink();
+    assert!(reader.words.capacity() <= KEPT_MAX && reader.spans.capacity() <= KEPT_MAX);
+}
