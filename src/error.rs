@@ -182,12 +182,14 @@ impl std::error::Error for CommandError {}
 
 /// A text with bytes in the place of each `{}`. Redis: a C string, so it ends at a NUL.
 fn quote(text: &str, quotes: &[&[u8]]) -> Text {
-    let mut bytes = Vec::new();
+    let quoted_bytes: usize = quotes.iter().map(|quoted| quoted.len()).sum();
+    let mut bytes = Vec::with_capacity(text.len() + quoted_bytes);
     let mut quotes = quotes.iter();
     for (n, part) in text.split("{}").enumerate() {
         if n > 0 {
             let quoted = quotes.next().copied().unwrap_or_default();
-            bytes.extend(quoted.iter().take_while(|byte| **byte != 0));
+            let end = quoted.iter().position(|byte| *byte == 0).unwrap_or(quoted.len());
+            bytes.extend_from_slice(&quoted[..end]);
         }
         bytes.extend_from_slice(part.as_bytes());
     }

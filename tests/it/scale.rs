@@ -10,7 +10,7 @@ use crate::{Client, Server, Value, request};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests that are under way at once while something is filled.
 const DEPTH: usize = 500;
@@ -290,8 +290,27 @@ fn c10_many_streams() {
 }
 
 #[test]
+fn c10_what_comes_due_for_many_keys_at_once() {
+    let count = many(2_000, 100_000);
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let some_time = || std::thread::sleep(Duration::from_millis(many(5, 2_000) as u64));
+    let add = |n| words(&format!("XADD stream:{n} IDMP p x * f v"));
+    fill(&mut client, count, add, |_, _| ());
+    beside_pings(&server, &format!("{count} streams with an idempotent ID"), some_time);
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let at_ms = at_ms + many(500, 10_000) as u128;
+    let expire = |n| words(&format!("PEXPIREAT stream:{n} {at_ms}"));
+    fill(&mut client, count, expire, |_, reply| assert_eq!(reply.to_string(), ":1"));
+    let mut other = server.connect();
+    beside_pings(&server, &format!("{count} keys that expire together"), || {
+        crate::wait_until("all have expired", || other.ask("DBSIZE") == ":0");
+    });
+}
+
+#[test]
 fn c10_one_stream_with_many_entries() {
-    let count = many(20_000, 50_000_000);
+    let count = many(20_000, 100_000_000);
     let server = Server::start(&["--appendonly", "no", "--save", ""]);
     let mut client = server.connect();
     let before = server.resident_bytes();

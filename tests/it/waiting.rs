@@ -126,6 +126,41 @@ fn c03_clients_that_wait_each_on_its_own_key_get_what_is_theirs() {
 }
 
 #[test]
+fn c03_what_wakes_all_of_them_leaves_room_for_others() {
+    let (server, mut client) = start("1");
+    let mut all: Vec<Client> = (0..readers()).map(|_| server.connect()).collect();
+    let group = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+    // Each asks for less than those before it.
+    let claim = "XREADGROUP GROUP g c BLOCK 0 CLAIM @ STREAMS s >";
+    for (command, event) in [
+        (group, "DEL s"),
+        (group, "XGROUP DESTROY s g"),
+        (claim, "XADD s 1-0 a b"),
+        ("XADD s * a b", "CLIENT UNPAUSE"),
+        ("SUBSCRIBE c", "PUBLISH c x"),
+    ] {
+        client.ask("DEL s");
+        client.ask("XGROUP CREATE s g $ MKSTREAM");
+        if event == "CLIENT UNPAUSE" {
+            assert_eq!(client.ask("CLIENT PAUSE 100000 WRITE"), "+OK");
+        }
+        for (n, reader) in all.iter_mut().enumerate() {
+            reader.tell(&command.replace('@', &(86_400_000 - n).to_string()));
+        }
+        if command == "SUBSCRIBE c" {
+            all.iter_mut().for_each(|reader| assert_eq!(reader.reply(), "[subscribe c :1]"));
+        } else {
+            wait_blocked(&mut client, all.len());
+        }
+        let what = format!("{event}, for which {} clients wait", all.len());
+        beside_pings(&server, &what, || assert!(!client.ask(event).starts_with('-')));
+        // Who got nothing is told that there is nothing any more.
+        client.ask("DEL s");
+        all.iter_mut().for_each(|reader| drop(reader.value()));
+    }
+}
+
+#[test]
 fn c03_time_outs_come_when_they_are_due() {
     let (server, mut client) = start("2");
     client.ask("XGROUP CREATE s g $ MKSTREAM");
