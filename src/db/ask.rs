@@ -557,6 +557,7 @@ impl Core {
         if !self.is_log_behind() {
             return Ok(());
         }
+        self.stats.delayed_syncs.add_shared(1);
         let mut moves = self.log_moves.subscribe();
         while self.is_log_behind() {
             moves.changed().await.map_err(|_| Error::Stopped)?;

@@ -310,7 +310,7 @@ fn persistence(source: &Source<'_>, text: &mut Text) {
         let unlogged: usize = shards.iter().map(|shard| shard.unlogged_bytes()).sum();
         text.put("aof_buffer_length", unlogged);
         text.put("aof_pending_bio_fsync", u8::from(aof.durable() < aof.end()));
-        text.put("aof_delayed_fsync", 0);
+        text.put("aof_delayed_fsync", stats.delayed_syncs.get());
         text.put("aof_position", aof.end());
         text.put("aof_durable_position", aof.durable());
         text.put("aof_frames", counters.frames);

@@ -306,6 +306,8 @@ pub struct Stats {
     pub saves: Counter,
     /// How often the append-only file was made compact.
     pub rewrites: Counter,
+    /// How often a writer had to wait until the disk had caught up.
+    pub delayed_syncs: Counter,
     /// Slow commands.
     pub slow_log: SlowLog,
     /// Delays.
@@ -333,6 +335,7 @@ impl Stats {
             saved_at_s: Gauge::default(),
             saves: Counter::default(),
             rewrites: Counter::default(),
+            delayed_syncs: Counter::default(),
             slow_log: SlowLog::default(),
             latency: Latency::default(),
         }
@@ -436,6 +439,7 @@ impl Stats {
             &self.denied_commands,
             &self.denied_keys,
             &self.denied_channels,
+            &self.delayed_syncs,
         ] {
             counter.reset();
         }

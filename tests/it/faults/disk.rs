@@ -549,6 +549,7 @@ fn e07_writes_go_on_to_the_documented_bound_then_wait() {
     disk.heal();
     assert!(writers.iter_mut().all(|writer| !writer.reply().starts_with('-')));
     assert_eq!(other.ask("XLEN s"), ":40");
+    assert_ne!(info(&world.db, "aof_delayed_fsync"), "0", "that some waited is told");
 }
 
 #[test]
