@@ -11,7 +11,7 @@
 #   saves    D10  500 snapshots under full load
 #   calls    E1 to E4, E6 to E9   10,000 calls of the system and every call of the disk; 20,000
 #            allocations that fail
-#   disks    E5, E7   500 times a full disk, a disk of 5 s a sync
+#   disks    E5 to E7   500 times a full disk, 50 a read-only one, one of 5 s a sync
 #   memory   E8   500 times memory that ends
 #   bytes    F7   50 M files of the log and of snapshots
 #
@@ -52,6 +52,7 @@ fi
 if part disks; then
     may_skip tests/crash/full-disk.sh "$(n 500)"
     may_skip tests/crash/slow-disk.sh 5
+    may_skip tests/crash/read-only.sh "$(n 50)"
 fi
 if part memory; then may_skip tests/crash/memory.sh "$(n 500)"; fi
 if part bytes; then .ci/fuzz "$(n 20000)" log_segment log_damage snapshot_file; fi

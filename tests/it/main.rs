@@ -29,7 +29,8 @@
 //! | `d08_`, `d09_` | restarts; files of older versions | `restart.rs`, `src/persist/aof` |
 //! | `e01_` | calls that fail once | `faults`, `faults/disk.rs`, `src/persist/aof` |
 //! | `e02_`, `e03_` | that fail for long; a sync that loses what it had | `faults/disk.rs`, `peers.rs` |
-//! | `e04_`, `e06_` | short and interrupted calls; limits, names and locks | `faults.rs` |
+//! | `e04_` | short and interrupted calls | `faults.rs` |
+//! | `e06_` | limits, names and locks; a read-only disk | `faults.rs`, `tests/crash/read-only.sh` |
 //! | `e05_` | a full disk | `faults/disk.rs`, `tests/crash/full-disk.sh` |
 //! | `e07_`, `e09_` | a slow disk; WAITAOF | `faults/disk.rs`, `tests/crash/slow-disk.sh` |
 //! | `e08_` | memory that ends | `faults/memory.rs`, `faults.rs`, `tests/crash/memory.sh` |
