@@ -344,6 +344,10 @@ fn run(policy: &str) {
             let reply = client.ask(&format!("XGROUP CREATE {key} g 0 MKSTREAM"));
             assert!(reply == "+OK" || reply.starts_with("-BUSYGROUP"), "{reply}");
         }
+        if rng.chance(1, 5) {
+            // Some of them are killed, and the log that the next start reads stays short.
+            client.ask(["SAVE", "BGSAVE", "BGREWRITEAOF"][rng.below(3)]);
+        }
         let nap = Duration::from_millis(10 + rng.below(150) as u64);
         let mut seeds: Vec<Rng> =
             (0..WRITERS + CONSUMERS).map(|_| Rng::new(rng.next_u64())).collect();
