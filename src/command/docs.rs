@@ -332,7 +332,7 @@ fn docs(row: &Row, out: &mut Out<'_>) {
 fn argument_list(arguments: &[Argument], specs: &mut Range<usize>, out: &mut Out<'_>) {
     out.array(arguments.len());
     for argument in arguments {
-        let shown = matches!(argument.kind, Kind::Value(_));
+        let shown = matches!(argument.kind, Kind::Value(_) | Kind::PureToken);
         let spec = if argument.kind == Kind::Value("key") { specs.next() } else { None };
         let marks = [(argument.optional, "optional"), (argument.multiple, "multiple")];
         let marks = marks.iter().filter(|(set, _)| *set).map(|(_, word)| *word);

@@ -12,6 +12,7 @@ pub mod consume;
 pub mod docs;
 pub mod entry;
 pub mod expire;
+pub mod float;
 pub mod inspect;
 pub mod keys;
 pub mod object;
@@ -22,6 +23,7 @@ pub mod remainder;
 pub mod reply;
 pub mod scan;
 pub mod strings;
+pub mod substrings;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -136,7 +138,7 @@ fn run_on_any_type(
         Name::RandomKey => typed::<scan::RandomKey>(request, txn, out),
         Name::Scan => typed::<scan::Scan<'_>>(request, txn, out),
         Name::SwapDb => typed::<scan::SwapDb>(request, txn, out),
-        Name::Append => typed::<strings::Append<'_>>(request, txn, out),
+        Name::Append => typed::<substrings::Append<'_>>(request, txn, out),
         Name::Decr | Name::DecrBy | Name::Incr | Name::IncrBy => {
             typed::<strings::IncrBy<'_>>(request, txn, out)
         }
@@ -151,7 +153,10 @@ fn run_on_any_type(
         }
         Name::MGet => typed::<strings::MGet<'_>>(request, txn, out),
         Name::MSet | Name::MSetNx => typed::<strings::MSet<'_>>(request, txn, out),
-        Name::StrLen => typed::<strings::StrLen<'_>>(request, txn, out),
+        Name::StrLen => typed::<substrings::StrLen<'_>>(request, txn, out),
+        Name::GetRange | Name::SubStr => typed::<substrings::GetRange<'_>>(request, txn, out),
+        Name::IncrByFloat => typed::<float::IncrByFloat<'_>>(request, txn, out),
+        Name::SetRange => typed::<substrings::SetRange<'_>>(request, txn, out),
         _ => unreachable!("{} does not run on a shard", name.full_name()),
     }
 }

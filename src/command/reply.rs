@@ -199,6 +199,17 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// A number with a fraction; in RESP2 a bulk string.
+    pub fn double(&mut self, value: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(value.as_bytes()),
+            Protocol::Resp3 => {
+                self.buffer.push(b',');
+                self.line(value.as_bytes());
+            }
+        }
+    }
+
     /// A text for people: `=<n>\r\ntxt:…`; in RESP2 a bulk string.
     pub fn verbatim(&mut self, text: &str) {
         match self.protocol {

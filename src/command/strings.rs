@@ -484,63 +484,6 @@ impl<'a> KeyCommand<'a> for IncrBy<'a> {
     }
 }
 
-/// `STRLEN key`
-///
-/// Answers the length of the string in bytes; 0 if the key is missing. Redis 8.10.
-#[derive(Debug, Clone, Copy)]
-pub struct StrLen<'a> {
-    key: &'a [u8],
-}
-
-impl<'a> KeyCommand<'a> for StrLen<'a> {
-    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
-        Ok(StrLen { key: request.arg(1) })
-    }
-
-    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
-        out.count(txn.string(&key)?.map_or(0, <[u8]>::len));
-        Ok(Ran::Replied)
-    }
-}
-
-/// `APPEND key value`
-///
-/// Appends to a string, which is empty if the key is missing, and answers its length. The expiry
-/// stays. Event `append`; one change. **Limits**: 512 MiB. Redis 8.10.
-#[derive(Debug, Clone, Copy)]
-pub struct Append<'a> {
-    key: &'a [u8],
-    value: &'a [u8],
-}
-
-/// The greatest length of a string, in bytes: the default of proto-max-bulk-len.
-const STRING_MAX: usize = 512 << 20;
-
-impl<'a> KeyCommand<'a> for Append<'a> {
-    fn parse(request: &Request<'a>) -> Result<Self, CommandError> {
-        Ok(Append { key: request.arg(1), value: request.arg(2) })
-    }
-
-    fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
-        let before = txn.string(&key)?.unwrap_or_default();
-        // Redis: the length of a new string is that of the argument, which passed its limit.
-        if key.exists() && before.len() + self.value.len() > STRING_MAX {
-            return Err(CommandError::Fixed(
-                "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
-            ));
-        }
-        let whole = [before, self.value].concat();
-        let expire_at = txn.expiry(&key);
-        txn.set_string(&mut key, &whole, expire_at);
-        txn.event(NotifyFlags::STRING, "append", &key);
-        txn.count_changes(1);
-        out.count(whole.len());
-        Ok(Ran::Replied)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{World, world};

@@ -173,11 +173,11 @@ fn on_server(
             return configure::run(core, turn, name, request, caller, out);
         }
         Name::Debug => return debug::run(core, turn, request, caller, out),
-        Name::FunctionFlush => {
-            flush_nothing(request, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option", out)?;
-        }
-        Name::ScriptFlush => {
-            flush_nothing(request, "ERR SCRIPT FLUSH only support SYNC|ASYNC option", out)?;
+        Name::FunctionFlush | Name::ScriptFlush => flush_nothing(name, request, out)?,
+        Name::FunctionList => function_list(request, out)?,
+        Name::ScriptExists => {
+            out.array(request.len() - 2);
+            request.from(2).for_each(|_| out.integer(0));
         }
         Name::Info => info::run(core, turn, request, out),
         Name::LastSave => out.unsigned(core.stats.saved_at_s.get()),
@@ -337,19 +337,39 @@ fn background_rewrite(
     Ok(())
 }
 
-/// FUNCTION FLUSH, SCRIPT FLUSH [ASYNC | SYNC]: there are none.
-fn flush_nothing(
-    request: &Request<'_>,
-    refusal: &'static str,
-    out: &mut Out<'_>,
-) -> Result<(), CommandError> {
+/// FUNCTION LIST: there are none.
+fn function_list(request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError> {
     let mut args = request.args(2);
-    let _ = args.take_word("ASYNC") || args.take_word("SYNC");
-    if args.remaining() > 0 {
-        return Err(CommandError::Fixed(refusal));
+    let (mut code, mut library) = (false, false);
+    while let Some(word) = args.next() {
+        if !code && is_word(word, "WITHCODE") {
+            code = true;
+        } else if !library && is_word(word, "LIBRARYNAME") {
+            let missing = CommandError::Fixed("ERR library name argument was not given");
+            args.next().ok_or(missing)?;
+            library = true;
+        } else {
+            return Err(CommandError::quoting("ERR Unknown argument {}", &[word]));
+        }
     }
-    out.ok();
+    out.array(0);
     Ok(())
+}
+
+/// FUNCTION FLUSH, SCRIPT FLUSH [ASYNC | SYNC]: there are none.
+fn flush_nothing(name: Name, request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError> {
+    let is_mode = |word| is_word(word, "ASYNC") || is_word(word, "SYNC");
+    if request.len() <= 3 && request.get(2).is_none_or(is_mode) {
+        out.ok();
+        return Ok(());
+    }
+    if name == Name::ScriptFlush {
+        return Err(CommandError::Fixed("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
+    }
+    if request.len() > 3 {
+        return Err(CommandError::subcommand_syntax("FUNCTION", request.arg(1)));
+    }
+    Err(CommandError::Fixed("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"))
 }
 
 fn lolwut(core: &Core, out: &mut Out<'_>) {

@@ -2,7 +2,6 @@
 
 use super::Core;
 use super::admin::Caller;
-use super::memory::double;
 use super::save::{self, Refusal};
 use crate::codec::Corrupt;
 use crate::command::args::{is_word, lossy};
@@ -279,7 +278,7 @@ fn protocol(kind: &[u8], out: &mut Out<'_>) -> Result<(), CommandError> {
     } else if is_word(kind, "integer") {
         out.integer(12345);
     } else if is_word(kind, "double") {
-        double("3.141", out);
+        out.double("3.141");
     } else if is_word(kind, "null") {
         out.null();
     } else if is_word(kind, "array") {

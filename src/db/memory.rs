@@ -2,8 +2,8 @@
 
 use super::info::percent;
 use super::{Core, process};
+use crate::command::Out;
 use crate::command::table::Name;
-use crate::command::{Out, Protocol};
 use crate::keyspace::{DATABASES, Slot};
 use crate::shard::Turn;
 use crate::stream::UnixMs;
@@ -107,7 +107,7 @@ fn statistics(core: &Core, turn: &Turn<'_, '_>, out: &mut Out<'_>) {
     more.iter().for_each(|(name, value)| figure(name, *value, out));
     for (name, value) in &ratios {
         out.bulk(name.as_bytes());
-        double(&value.to_string(), out);
+        out.double(&value.to_string());
     }
     allocator.iter().for_each(|(name, value)| figure(name, *value, out));
 }
@@ -115,14 +115,6 @@ fn statistics(core: &Core, turn: &Turn<'_, '_>, out: &mut Out<'_>) {
 fn figure(name: &str, value: u64, out: &mut Out<'_>) {
     out.bulk(name.as_bytes());
     out.unsigned(value);
-}
-
-/// A number with a fraction: in RESP2 as text.
-pub(super) fn double(value: &str, out: &mut Out<'_>) {
-    match out.protocol() {
-        Protocol::Resp2 => out.bulk(value.as_bytes()),
-        Protocol::Resp3 => out.raw(format!(",{value}\r\n").as_bytes()),
-    }
 }
 
 /// The memory limit, and whether it is reached: the process's resident memory, looked at by at

@@ -238,10 +238,10 @@ impl Client {
             Name::Hello => self.hello(request, around, out)?,
             Name::Auth => {
                 match request.len() {
-                    2 => self.authenticate(None, request.arg(1), around)?,
+                    2 => self.authenticate("AUTH", None, request.arg(1), around)?,
                     3 => {
                         let user = Some(request.arg(1));
-                        self.authenticate(user, request.arg(2), around)?;
+                        self.authenticate("AUTH", user, request.arg(2), around)?;
                     }
                     _ => return Err(CommandError::Syntax),
                 }
@@ -355,9 +355,10 @@ impl Client {
         Ok(())
     }
 
-    /// Checks a password. Without a user it is the default user's.
+    /// Checks a password that `command` has. Without a user it is the default user's.
     fn authenticate(
         &mut self,
+        command: &'static str,
         user: Option<&[u8]>,
         password: &[u8],
         around: Around<'_>,
@@ -369,9 +370,10 @@ impl Client {
                  user. Are you sure your configuration is correct?",
             ));
         }
-        let is_default = user.is_none_or(|user| user == b"default");
-        if !is_default || !users::is_password(password, config) {
+        let user = user.unwrap_or(b"default");
+        if user != b"default" || !users::is_password(password, config) {
             around.server.core.stats.denied_passwords.add_shared(1);
+            around.server.denied.record(self, command, user, around);
             let text = "WRONGPASS invalid username-password pair or user is disabled.";
             return Err(CommandError::Fixed(text));
         }
@@ -412,7 +414,7 @@ impl Client {
             }
         }
         if let Some((user, password)) = login {
-            self.authenticate(Some(user), password, around)?;
+            self.authenticate("HELLO", Some(user), password, around)?;
         }
         if !self.is_authenticated(around.config) {
             return Err(CommandError::Fixed(

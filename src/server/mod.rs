@@ -19,6 +19,7 @@ mod attention;
 mod client;
 mod clients;
 mod connection;
+mod denied;
 mod input;
 mod listen;
 mod listing;
@@ -47,6 +48,7 @@ pub use serve::Listening;
 use client::Client;
 use clients::{Clients, Shared};
 use connection::Connection;
+use denied::Denied;
 use listen::Door;
 use monitor::Monitors;
 use output::Output;
@@ -80,6 +82,7 @@ pub struct Server {
     core: Arc<Core>,
     clients: Clients,
     monitors: Monitors,
+    denied: Denied,
     next_thread: AtomicUsize,
     stop: Notify,
 }
@@ -90,6 +93,7 @@ impl Server {
             core,
             clients: Clients::default(),
             monitors: Monitors::default(),
+            denied: Denied::default(),
             next_thread: AtomicUsize::new(0),
             stop: Notify::new(),
         })

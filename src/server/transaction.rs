@@ -1,10 +1,10 @@
 //! WATCH and EXEC.
 
 use super::Server;
-use super::client::{Around, Client, Queued, Then};
+use super::client::{Around, Client, Queued, ReplyMode, Then};
 use super::connection::Connection;
 use super::waiting::acknowledge;
-use crate::command::table::{self, Row, Scope};
+use crate::command::table::{self, Flags, Row, Scope};
 use crate::command::{Name, Out, OwnedRequest, Request};
 use crate::db::admin;
 use crate::db::home::ShardSet;
@@ -112,6 +112,7 @@ impl Connection {
         }
         let set = self.shards_of_transaction(&queue);
         let (count, shared) = (queue.len(), self.client.shared.clone());
+        let muted = self.client.reply_mode != ReplyMode::On;
         let client = Client::new(shared, &self.config);
         let client = Arc::new(Mutex::new(std::mem::replace(&mut self.client, client)));
         let transaction = Transaction {
@@ -149,10 +150,13 @@ impl Connection {
                         self.count_failure(row.name, &code);
                     }
                 }
-                self.reply(|out| {
+                let mut bytes = self.output.bytes();
+                let mut out = Out::new(&mut bytes, self.client.protocol);
+                // Redis: each reply is muted or not as the commands before it have asked.
+                if !muted {
                     out.array(count);
-                    out.raw(&replies);
-                });
+                }
+                out.raw(&replies);
             }
         }
         self.output.announce(position);
@@ -220,6 +224,7 @@ impl Transaction {
             let request = queued.request.request();
             let mut out = Out::new(&mut replies, client.protocol);
             let own = row.scope == Scope::Connection;
+            let (mark, muted) = (out.len(), client.reply_mode == ReplyMode::Off);
             if !own {
                 server.show(row, &request, &client);
             }
@@ -240,6 +245,10 @@ impl Transaction {
             };
             if own {
                 server.show(row, &request, &client);
+            }
+            let is_message = own && row.flags.has(Flags::PUBSUB);
+            if muted && client.reply_mode == ReplyMode::Off && !is_message {
+                out.truncate(mark);
             }
             ran.push(Ran { took: began.elapsed(), queued, code });
         }

@@ -2,7 +2,7 @@
 
 use super::client::Around;
 use crate::command::args::strict_integer;
-use crate::command::{Name, Out, Request, docs};
+use crate::command::{Name, Out, Request, docs, table};
 use crate::config::Config;
 use crate::error::CommandError;
 use sha2::{Digest as _, Sha256};
@@ -34,11 +34,20 @@ pub(super) fn run(
     #[expect(clippy::wildcard_enum_match_arm, reason = "no other subcommand runs here")]
     match name {
         Name::AclCat => return docs::acl_cat(request, out),
+        Name::AclDelUser => {
+            if request.from(2).any(|user| user == b"default") {
+                return Err(CommandError::Fixed("ERR The 'default' user cannot be removed"));
+            }
+            out.integer(0);
+        }
+        Name::AclDryRun => dry_run(request, out)?,
         Name::AclGenPass => generate(request, out)?,
         Name::AclGetUser => match request.arg(2) {
             b"default" => describe(password.as_deref(), around.is_valkey(), out),
             _ => out.null(),
         },
+        Name::AclLoad | Name::AclSave => return Err(no_file(around)),
+        Name::AclLog => return around.server.denied.run(request, around, out),
         Name::AclList => {
             let open = if password.is_none() { " nopass" } else { "" };
             let sanitize = if around.is_valkey() { "" } else { " sanitize-payload" };
@@ -55,6 +64,35 @@ pub(super) fn run(
         _ => unreachable!("{} is no subcommand of ACL", name.full_name()),
     }
     Ok(())
+}
+
+/// ACL DRYRUN: the one user may do everything that is a command.
+fn dry_run(request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError> {
+    let user = request.arg(2);
+    if user != b"default" {
+        return Err(CommandError::quoting("ERR User '{}' not found", &[user]));
+    }
+    let inner = Request { buffer: request.buffer, spans: &request.spans[3..] };
+    let row = table::named(&inner)
+        .map_err(|_| CommandError::quoting("ERR Command '{}' not found", &[inner.arg(0)]))?;
+    if !row.accepts(inner.len()) {
+        return Err(CommandError::arity(row.full_name()));
+    }
+    out.ok();
+    Ok(())
+}
+
+/// The refusal of ACL LOAD and ACL SAVE: there is one user, who needs no file.
+fn no_file(around: Around<'_>) -> CommandError {
+    CommandError::Fixed(if around.is_valkey() {
+        "ERR This instance is not configured to use an ACL file. You may want to specify users via \
+         the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
+         configuration file set) in order to store users in the configuration."
+    } else {
+        "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
+         users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
+         Redis configuration file set) in order to store users in the Redis configuration."
+    })
 }
 
 /// The SHA-256 of the default user's password in hexadecimal digits, if it has one.

@@ -2,6 +2,7 @@
 
 use crate::resp::Value;
 use crate::talk::{Client, Server, with_shards};
+use std::io::Read as _;
 
 #[test]
 fn hello_introduces_and_switches() {
@@ -217,6 +218,101 @@ fn replies_can_be_switched_off() {
     );
     assert_eq!([client.text(), client.text()], ["\"1\"", "\"2\""]);
     client.check("CLIENT REPLY x => -ERR syntax error");
+}
+
+#[test]
+fn replies_are_muted_one_by_one_in_a_transaction() {
+    // What Redis sends: the length of the array counts the muted ones too.
+    with_shards(&[], |server| {
+        for (commands, reply) in [
+            ("SET k 1\nCLIENT REPLY OFF\nGET k\nCLIENT REPLY ON\nECHO a", "*5 +OK +OK $1 a +PONG"),
+            ("CLIENT REPLY SKIP\nECHO a\nECHO b", "*3 $1 a $1 b"),
+        ] {
+            let mut client = server.connect();
+            client.send("MULTI");
+            assert_eq!(client.text(), "+OK");
+            for command in commands.lines() {
+                assert_eq!(client.run(command).to_string(), "+QUEUED");
+            }
+            client.send("EXEC\nPING\nQUIT");
+            let mut bytes = String::new();
+            client.stream.read_to_string(&mut bytes).unwrap();
+            assert_eq!(bytes.replace("\r\n", " "), format!("{reply} +OK "), "{commands}");
+        }
+        let mut client = server.connect();
+        client.send("CLIENT REPLY OFF\nMULTI\nPING\nCLIENT REPLY ON\nECHO a\nEXEC\nECHO b");
+        assert_eq!([client.text(), client.text(), client.text()], ["+OK", "\"a\"", "\"b\""]);
+    });
+}
+
+#[test]
+fn refused_passwords_are_listed() {
+    let server = Server::start(1, &["--acllog-max-len", "2"]);
+    let mut client = server.connect3();
+    client.run("AUTH ann x");
+    client.run("HELLO 3 AUTH ann x");
+    client.run("AUTH ann y");
+    let log = client.run("ACL LOG").to_string();
+    let entry = "\"count\": :2, \"reason\": \"auth\", \"context\": \"toplevel\", \
+                 \"object\": \"AUTH\", \"username\": \"ann\", \"age-seconds\": ,";
+    assert!(log.starts_with(&format!("[{{{entry}")), "{log}");
+    assert!(log.contains("cmd=auth user=default "), "{log}");
+    assert!(log.contains("\"entry-id\": :0, \"timestamp-created\": :"), "{log}");
+    assert_eq!(log.matches("\"object\": \"HELLO\"").count(), 1, "{log}");
+    client.run("AUTH bob x");
+    let log = client.run("ACL LOG").to_string();
+    assert_eq!(log.matches("\"username\"").count(), 2, "{log}");
+    let log = client.run("ACL LOG 1").to_string();
+    assert!(log.contains("\"bob\"") && log.contains("\"entry-id\": :2"), "{log}");
+    client.check(
+        "ACL LOG -1 => []
+         ACL LOG x => -ERR value is not an integer or out of range
+         ACL LOG 1 2 => -ERR unknown subcommand or wrong number of arguments for 'LOG'. Try ACL \
+         HELP.
+         ACL LOG RESET => +OK
+         ACL LOG => []",
+    );
+}
+
+#[test]
+fn there_is_one_user_and_no_script() {
+    let server = Server::start(1, &[]);
+    server.connect().check(
+        "ACL DRYRUN default xadd s * f v => +OK
+         ACL DRYRUN default client id => +OK
+         ACL DRYRUN default xadd s => -ERR wrong number of arguments for 'xadd' command
+         ACL DRYRUN default nosuch a => -ERR Command 'nosuch' not found
+         ACL DRYRUN default xgroup nosuch => -ERR Command 'xgroup' not found
+         ACL DRYRUN ann get k => -ERR User 'ann' not found
+         ACL DELUSER ann bob => :0
+         ACL DELUSER ann default => -ERR The 'default' user cannot be removed
+         ACL LOAD => -ERR This Redis instance is not configured to use an ACL file. You may want \
+         to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming \
+         you have a Redis configuration file set) in order to store users in the Redis \
+         configuration.
+         CONFIG SET compat-profile valkey => +OK
+         ACL SAVE => -ERR This instance is not configured to use an ACL file. You may want to \
+         specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you \
+         have a configuration file set) in order to store users in the configuration.
+         SCRIPT EXISTS a b => [:0 :0]
+         SCRIPT FLUSH => +OK
+         SCRIPT FLUSH async => +OK
+         SCRIPT FLUSH a => -ERR SCRIPT FLUSH only support SYNC|ASYNC option
+         SCRIPT FLUSH SYNC a => -ERR SCRIPT FLUSH only support SYNC|ASYNC option
+         FUNCTION FLUSH sync => +OK
+         FUNCTION FLUSH a => -ERR FUNCTION FLUSH only supports SYNC|ASYNC option
+         FUNCTION FLUSH SYNC a => -ERR unknown subcommand or wrong number of arguments for \
+         'FLUSH'. Try FUNCTION HELP.
+         FUNCTION LIST => []
+         FUNCTION LIST withcode LIBRARYNAME x => []
+         FUNCTION LIST LIBRARYNAME => -ERR library name argument was not given
+         FUNCTION LIST WITHCODE WITHCODE => -ERR Unknown argument WITHCODE
+         MODULE LIST => []",
+    );
+    for container in ["FUNCTION", "MODULE", "SCRIPT"] {
+        let help = server.connect().run(&format!("{container} HELP")).to_string();
+        assert!(help.starts_with(&format!("[+{container} <subcommand>")), "{help}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) enum Value {
     Integer(i64),
     Bulk(Vec<u8>),
     Verbatim(String),
+    Double(String),
     Null,
     NullArray,
     Array(Vec<Value>),
@@ -31,6 +32,7 @@ impl fmt::Display for Value {
             Value::Integer(n) => write!(f, ":{n}"),
             Value::Bulk(bytes) => write!(f, "\"{}\"", String::from_utf8_lossy(bytes)),
             Value::Verbatim(text) => write!(f, "={text}"),
+            Value::Double(text) => write!(f, ",{text}"),
             Value::Null => f.write_str("null"),
             Value::NullArray => f.write_str("null-array"),
             Value::Array(items) => list(f, "[", items, "]"),
@@ -80,6 +82,7 @@ impl<R: Read> Reader<R> {
                 let text = String::from_utf8(self.bytes(count())?).unwrap();
                 Value::Verbatim(text.strip_prefix("txt:").unwrap().to_owned())
             }
+            "," => Value::Double(rest.to_owned()),
             "_" => Value::Null,
             "*" => Value::Array(self.values(count())?),
             "~" => Value::Set(self.values(count())?),

@@ -58,6 +58,7 @@ impl Argument {
         match word.rsplit_once(':') {
             Some((name, "key")) => Argument::new(name, Kind::Value("key")),
             Some((name, "integer")) => Argument::new(name, Kind::Value("integer")),
+            Some((name, "double")) => Argument::new(name, Kind::Value("double")),
             _ => Argument::new(word, Kind::Value(type_of(word))),
         }
     }

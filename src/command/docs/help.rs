@@ -38,6 +38,9 @@ const TEXTS: &[(Name, &[Entry])] = &[
     (Name::Latency, LATENCY),
     (Name::Acl, ACL),
     (Name::Debug, DEBUG),
+    (Name::Function, FUNCTION),
+    (Name::Module, MODULE),
+    (Name::Script, SCRIPT),
 ];
 
 const XGROUP: &[Entry] = &[
@@ -217,11 +220,34 @@ const ACL: &[Entry] = &[
         "CAT [<category>]",
         &["Return the commands of <category>, or all categories if none is given."],
     ),
+    ("DELUSER <username> [<username> ...]", &["Delete users. The default user stays."]),
+    (
+        "DRYRUN <username> <command> [<arg> ...]",
+        &["Return whether a user may run a command, without running it."],
+    ),
     ("GENPASS [<bits>]", &["Return a random password of <bits> bits (default: 256)."]),
     ("GETUSER <username>", &["Return the rules of a user."]),
     ("LIST", &["Return the users with their rules, as in a configuration file."]),
+    ("LOAD", &["Read the users from their file. There is none."]),
+    ("LOG [<count>|RESET]", &["Return or forget the passwords that were refused."]),
+    ("SAVE", &["Write the users to their file. There is none."]),
     ("USERS", &["Return the names of the users."]),
     ("WHOAMI", &["Return the user of this connection."]),
+];
+
+const FUNCTION: &[Entry] = &[
+    ("FLUSH [ASYNC|SYNC]", &["Delete all functions. There are none."]),
+    (
+        "LIST [LIBRARYNAME <pattern>] [WITHCODE]",
+        &["Return the libraries of functions. There are none."],
+    ),
+];
+
+const MODULE: &[Entry] = &[("LIST", &["Return the loaded modules. There are none."])];
+
+const SCRIPT: &[Entry] = &[
+    ("EXISTS <sha1> [<sha1> ...]", &["Return which scripts are known. There are none."]),
+    ("FLUSH [ASYNC|SYNC]", &["Forget all scripts. There are none."]),
 ];
 
 const DEBUG: &[Entry] = &[

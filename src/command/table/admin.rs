@@ -48,6 +48,13 @@ pub(super) const ROWS: &[Row] = &[
     acl(Name::AclCat, -2, "noscript loading stale")
         .docs("6.0.0", "O(1)", "Lists the categories, or the commands of one.")
         .args("[category]"),
+    acl(Name::AclDelUser, -3, "admin noscript loading stale")
+        .tips(ON_ALL_NODES)
+        .docs("6.0.0", "O(1)", "Deletes users; the one that there is cannot be deleted.")
+        .args("username [username ...]"),
+    acl(Name::AclDryRun, -4, "admin noscript loading stale")
+        .docs("7.0.0", "O(1)", "Tells whether a user may run a command, without running it.")
+        .args("username command [arg [arg ...]]"),
     acl(Name::AclGenPass, -2, "noscript loading stale")
         .docs("6.0.0", "O(1)", "Makes a password at random.")
         .args("[bits]"),
@@ -58,6 +65,19 @@ pub(super) const ROWS: &[Row] = &[
         "6.0.0",
         "O(N) with N users",
         "Lists the users with their rules.",
+    ),
+    acl(Name::AclLoad, 2, "admin noscript loading stale").docs(
+        "6.0.0",
+        "O(1)",
+        "Reads the users from their file; there is none.",
+    ),
+    acl(Name::AclLog, -2, "admin noscript loading stale")
+        .docs("6.0.0", "O(N) with N entries shown", "Lists the passwords that were refused.")
+        .args("[count | RESET]"),
+    acl(Name::AclSave, 2, "admin noscript loading stale").tips(ON_ALL_NODES).docs(
+        "6.0.0",
+        "O(1)",
+        "Writes the users to their file; there is none.",
     ),
     acl(Name::AclUsers, 2, "admin noscript loading stale").docs(
         "6.0.0",
@@ -137,6 +157,12 @@ pub(super) const ROWS: &[Row] = &[
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .docs("7.0.0", "O(1)", "Deletes all functions.")
         .args("[ASYNC | SYNC]"),
+    Row::new(Name::FunctionList, -2, "noscript", "scripting", "scripting")
+        .on(Scope::Database)
+        .tips(UNORDERED)
+        .docs("7.0.0", "O(1)", "Lists the libraries of functions.")
+        .args("[LIBRARYNAME library-name-pattern] [WITHCODE]"),
+    Row::help(Name::FunctionHelp, "scripting", "scripting", "7.0.0"),
     server(Name::Info, -1, "loading stale")
         .also("dangerous")
         .tips(ON_ALL_SHARDS)
@@ -161,7 +187,7 @@ pub(super) const ROWS: &[Row] = &[
         .args("event"),
     latency(Name::LatencyLatest, 2).docs("2.8.13", "O(1)", "Lists the latest delay of each kind."),
     config(Name::LatencyReset, -2)
-        .tips(ON_ALL_NODES)
+        .tips(&["request_policy:all_nodes", "response_policy:agg_sum"])
         .docs("2.8.13", "O(1)", "Forgets delays.")
         .args("[event [event ...]]"),
     Row::help(Name::LatencyHelp, "server", "", "2.8.13"),
@@ -187,6 +213,7 @@ pub(super) const ROWS: &[Row] = &[
         "O(1)",
         "Lists the loaded modules.",
     ),
+    Row::help(Name::ModuleHelp, "server", "", "5.0.0"),
     Row::new(Name::Monitor, 1, "admin noscript loading stale", "server", "").docs(
         "1.0.0",
         "O(1)",
@@ -203,11 +230,17 @@ pub(super) const ROWS: &[Row] = &[
         "Saves a snapshot and waits until it is done.",
     ),
     Row::of_subcommands(Name::Script, "scripting", "2.6.0", "Manages scripts; there are none."),
+    Row::new(Name::ScriptExists, -3, "noscript", "scripting", "scripting")
+        .on(Scope::Database)
+        .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
+        .docs("2.6.0", "O(N) with N digests", "Tells which of the scripts are known.")
+        .args("sha1 [sha1 ...]"),
     Row::new(Name::ScriptFlush, -2, "noscript", "scripting", "scripting")
         .on(Scope::Database)
         .tips(ON_ALL_NODES)
         .docs("2.6.0", "O(1)", "Forgets all scripts.")
         .args("[ASYNC | SYNC]"),
+    Row::help(Name::ScriptHelp, "scripting", "scripting", "5.0.0"),
     server(Name::Shutdown, -1, "admin noscript loading stale no_multi allow_busy")
         .docs("1.0.0", "O(N) with N keys if it saves", "Stops the server.")
         .args("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")

@@ -28,6 +28,11 @@ const fn channels(name: Name, arity: i32) -> Row {
     Row::new(name, arity, "pubsub noscript loading stale", "pubsub", "")
 }
 
+/// A command that adds to what the server keeps.
+const fn subscribe(name: Name) -> Row {
+    Row::new(name, -2, "denyoom pubsub noscript loading stale", "pubsub", "")
+}
+
 const fn publish(name: Name) -> Row {
     let flags = "pubsub loading stale fast may_replicate";
     Row::new(name, 3, flags, "pubsub", "").on(Scope::Database)
@@ -158,7 +163,7 @@ pub(super) const ROWS: &[Row] = &[
         .keys(Keys::ALL, &["RO"])
         .docs("2.2.0", "O(1) for each key", "Makes EXEC fail if one of the keys is changed before.")
         .args("key [key ...]"),
-    channels(Name::PSubscribe, -2)
+    subscribe(Name::PSubscribe)
         .docs("2.0.0", "O(N) with N patterns", "Subscribes to the channels that match patterns.")
         .args("pattern [pattern ...]"),
     publish(Name::Publish)
@@ -195,11 +200,11 @@ pub(super) const ROWS: &[Row] = &[
         .keys(Keys::ONE, &["not_key"])
         .docs("7.0.0", "O(N) with N receivers", "Sends a message to a shard channel.")
         .args("shardchannel message"),
-    channels(Name::SSubscribe, -2)
+    subscribe(Name::SSubscribe)
         .keys(Keys::ALL, &["not_key"])
         .docs("7.0.0", "O(N) with N channels", "Subscribes to shard channels.")
         .args("shardchannel [shardchannel ...]"),
-    channels(Name::Subscribe, -2)
+    subscribe(Name::Subscribe)
         .docs("2.0.0", "O(N) with N channels", "Subscribes to channels.")
         .args("channel [channel ...]"),
     channels(Name::SUnsubscribe, -1)

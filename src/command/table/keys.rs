@@ -111,7 +111,7 @@ pub(super) const ROWS: &[Row] = &[
         "Tells the time to live of a key in milliseconds.",
     ),
     database(Name::RandomKey, 1, "readonly", "generic")
-        .tips(&["request_policy:all_shards", "nondeterministic_output"])
+        .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"])
         .docs("1.0.0", "O(1)", "Returns some key."),
     key(Name::Rename, 3, "write")
         .keys(Keys::TWO, &["RW access delete", "OW update"])
@@ -131,7 +131,7 @@ pub(super) const ROWS: &[Row] = &[
         )
         .args("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]"),
     database(Name::Scan, -2, "readonly", "generic")
-        .tips(&["nondeterministic_output", "request_policy:special"])
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
         .docs(
             "2.8.0",
             "O(1) for a call, O(N) for N keys in all",

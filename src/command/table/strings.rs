@@ -11,6 +11,13 @@ const fn counter(name: Name, arity: i32) -> Row {
     string(name, arity, "write denyoom fast").keys(Keys::ONE, &["RW access update"])
 }
 
+/// A part of a string.
+const fn range(name: Name) -> Row {
+    string(name, 4, "readonly")
+        .keys(Keys::ONE, &["RO access"])
+        .args("key start:integer end:integer")
+}
+
 pub(super) const ROWS: &[Row] = &[
     string(Name::Append, 3, "write denyoom fast")
         .keys(Keys::ONE, &["RW insert"])
@@ -55,6 +62,11 @@ pub(super) const ROWS: &[Row] = &[
             "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT \
             unix-time-milliseconds | PERSIST]",
         ),
+    range(Name::GetRange).docs(
+        "2.4.0",
+        "O(N) with N bytes returned",
+        "Returns a part of a string.",
+    ),
     string(Name::GetSet, 3, "write denyoom fast")
         .keys(Keys::ONE, &["RW access update"])
         .docs("1.0.0", "O(1)", "Sets a string and returns the one before.")
@@ -64,6 +76,9 @@ pub(super) const ROWS: &[Row] = &[
     counter(Name::IncrBy, 3)
         .docs("1.0.0", "O(1)", "Adds an amount to a number.")
         .args("key increment"),
+    counter(Name::IncrByFloat, 3)
+        .docs("2.6.0", "O(1)", "Adds an amount to a number, both with or without a fraction.")
+        .args("key increment:double"),
     string(Name::MGet, -2, "readonly fast")
         .keys(Keys::ALL, &["RO access"])
         .tips(&["request_policy:multi_shard"])
@@ -117,8 +132,15 @@ pub(super) const ROWS: &[Row] = &[
         .docs("1.0.0", "O(1)", "Sets a string if the key is missing.")
         .args("key value")
         .deprecated("2.6.12", "`SET` with the `NX` argument"),
+    string(Name::SetRange, 4, "write denyoom")
+        .keys(Keys::ONE, &["RW update"])
+        .docs("2.2.0", "O(N) with N bytes of the string", "Writes over a part of a string.")
+        .args("key offset:integer value"),
     string(Name::StrLen, 2, "readonly fast")
         .keys(Keys::ONE, &["RO"])
         .docs("2.2.0", "O(1)", "Tells the length of a string in bytes.")
         .args("key"),
+    range(Name::SubStr)
+        .docs("1.0.0", "O(N) with N bytes returned", "Returns a part of a string.")
+        .deprecated("2.0.0", "`GETRANGE`"),
 ];
