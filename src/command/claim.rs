@@ -122,7 +122,7 @@ impl<'a> KeyCommand<'a> for XPending<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let (_, group) = group(txn, &key, self.group)?;
         match &self.rows {
             None => summary(group, out),
@@ -279,7 +279,7 @@ impl<'a> KeyCommand<'a> for XClaim<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let (_, found) = group(txn, &key, self.group)?;
         let claim = Claim::parse(self.rest, txn.now)?;
         let advances = claim.last_id > found.last_delivered_id();
@@ -467,7 +467,7 @@ impl<'a> KeyCommand<'a> for XAutoClaim<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let (stream, group) = group(txn, &key, self.group)?;
         let found = self.find(stream, group, txn.now);
         out.array(3);

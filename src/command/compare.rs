@@ -82,7 +82,7 @@ impl<'a> KeyCommand<'a> for Digest<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         match txn.string(&key)? {
             Some(string) => out.bulk(digest(string).as_bytes()),
             None => out.null(),
@@ -113,6 +113,9 @@ impl<'a> KeyCommand<'a> for DelEx<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
+        if self.condition.is_some() {
+            txn.note_read(&key);
+        }
         let holds = match self.condition {
             Some((word, value)) if key.exists() => {
                 let Ok(Some(string)) = txn.string(&key) else {

@@ -244,7 +244,7 @@ impl<'a> KeyCommand<'a> for XAck<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let mut acknowledged = 0;
         if txn.stream(&key)?.is_some_and(|stream| stream.group(self.group).is_some()) {
             let texts = self.request.from(3);
@@ -295,7 +295,7 @@ impl<'a> KeyCommand<'a> for XAckDel<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let exists = txn.stream(&key)?.is_some_and(|stream| stream.group(self.group).is_some());
         let deletion = self.deletion.as_ref().map_err(Clone::clone)?;
         if !exists {
@@ -421,7 +421,7 @@ impl<'a> KeyCommand<'a> for XNack<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let group = txn.stream(&key)?.and_then(|stream| stream.group(self.group));
         group.ok_or_else(|| CommandError::no_key_or_group(self.key, self.group))?;
         let options = self.options.as_ref().map_err(Clone::clone)?;

@@ -149,7 +149,7 @@ impl<'a> KeyCommand<'a> for Ttl<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.peek(self.key);
+        let key = txn.ask(self.key);
         match txn.expiry(&key) {
             Some(at) => {
                 let ms = if self.relative { at.since(txn.now) } else { at.0 };

@@ -32,7 +32,7 @@ impl<'a> KeyCommand<'a> for XInfoStream<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let stream = stream(txn, &key)?;
         let valkey = txn.rules.valkey;
         match self.full_count()? {
@@ -233,7 +233,7 @@ impl<'a> KeyCommand<'a> for XInfoGroups<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let stream = stream(txn, &key)?;
         out.array(stream.groups_len());
         for (name, group) in stream.groups() {
@@ -265,7 +265,7 @@ impl<'a> KeyCommand<'a> for XInfoConsumers<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let group = stream(txn, &key)?.group(self.group);
         let group = group.ok_or_else(|| CommandError::no_group(self.group, self.key))?;
         out.array(group.consumers_len());

@@ -63,7 +63,7 @@ impl<'a> KeyCommand<'a> for Exists<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut keys = self.keys;
-        out.count(keys.by_ref().filter(|name| txn.peek(name).exists()).count());
+        out.count(keys.by_ref().filter(|name| txn.ask(name).exists()).count());
         Ok(Ran::Replied)
     }
 }
@@ -85,7 +85,7 @@ impl<'a> KeyCommand<'a> for Touch<'a> {
         // Redis: it is the purpose of the command, so CLIENT NO-TOUCH does not hold here.
         let no_touch = std::mem::replace(&mut txn.no_touch, false);
         let mut keys = self.keys;
-        out.count(keys.by_ref().filter(|name| txn.key(name).exists()).count());
+        out.count(keys.by_ref().filter(|name| txn.read(name).exists()).count());
         txn.no_touch = no_touch;
         Ok(Ran::Replied)
     }
@@ -105,7 +105,7 @@ impl<'a> KeyCommand<'a> for Type<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.peek(self.key);
+        let key = txn.ask(self.key);
         out.simple(txn.value(&key).map_or("none", Value::type_name));
         Ok(Ran::Replied)
     }
@@ -197,7 +197,7 @@ impl<'a> KeyCommand<'a> for Copy<'a> {
         if db == txn.db && self.from == self.to {
             return Err(SAME_OBJECT);
         }
-        let mut from = txn.key(self.from);
+        let mut from = txn.read(self.from);
         let mut to = txn.key_in(db, self.to);
         let copied = from.exists() && (self.replace || !to.exists());
         if copied {
@@ -299,7 +299,7 @@ impl<'a> KeyCommand<'a> for Dump<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let object = match txn.value(&key) {
             Some(Value::Stream(stream)) => Object::Stream(stream.to_image()),
             Some(Value::String(string)) => Object::Str(string.to_vec()),

@@ -4,8 +4,15 @@ use super::args::{Request, strict_integer};
 use super::reply::Out;
 use super::{KeyCommand, Ran};
 use crate::error::CommandError;
-use crate::keyspace::{Slot, Txn, Value};
+use crate::keyspace::{Key, Slot, Txn, Value};
 use crate::stream::Stream;
+
+/// Looks up a key for OBJECT: a hit or a miss, but no event.
+fn look_at<'a>(txn: &mut Txn<'_, '_>, name: &'a [u8]) -> Key<'a> {
+    let key = txn.peek(name);
+    txn.count_read(&key);
+    key
+}
 
 /// `OBJECT ENCODING key`
 ///
@@ -23,7 +30,7 @@ impl<'a> KeyCommand<'a> for ObjectEncoding<'a> {
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         /// The longest string that Redis keeps beside its header, in bytes.
         const EMBEDDED_MAX: usize = 44;
-        let key = txn.peek(self.key);
+        let key = look_at(txn, self.key);
         match txn.value(&key) {
             None => out.null(),
             Some(Value::Stream(_)) => out.bulk(b"stream"),
@@ -49,7 +56,7 @@ impl<'a> KeyCommand<'a> for ObjectRefCount<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        if txn.peek(self.key).exists() {
+        if look_at(txn, self.key).exists() {
             out.integer(1);
         } else {
             out.null();
@@ -73,7 +80,7 @@ impl<'a> KeyCommand<'a> for ObjectIdleTime<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.peek(self.key);
+        let key = look_at(txn, self.key);
         match txn.idle_s(&key) {
             Some(idle_s) => out.integer(i64::from(idle_s)),
             None => out.null(),
@@ -96,7 +103,7 @@ impl<'a> KeyCommand<'a> for ObjectFreq<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        if txn.peek(self.key).exists() {
+        if look_at(txn, self.key).exists() {
             return Err(CommandError::Fixed(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
                  Please note that when switching between policies at runtime LRU and LFU data \

@@ -22,7 +22,7 @@ impl<'a> KeyCommand<'a> for XLen<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         out.unsigned(txn.stream(&key)?.map_or(0, Stream::len));
         Ok(Ran::Replied)
     }
@@ -61,7 +61,7 @@ impl<'a> Interval<'a> {
         out: &mut Out<'_>,
         backwards: bool,
     ) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let Some(stream) = txn.stream(&key)? else {
             out.array(0);
             return Ok(Ran::Replied);
@@ -156,6 +156,8 @@ impl<'a> KeyCommand<'a> for XRead<'a> {
             if !reply.admits(out) {
                 break;
             }
+            // Redis looks every key up twice.
+            txn.note_read(key);
             if let Some(stream) = txn.stream(key)? {
                 let is_last = n == others.len();
                 self.serve(stream, key.name, *wanted, is_last, &mut reply, out);
@@ -183,7 +185,7 @@ impl<'a> XRead<'a> {
     /// hand counts as missing: a blocked call runs again with the keyspace that has news.
     fn resolve(&self, txn: &mut Txn<'_, '_>, n: usize) -> Result<(Key<'a>, Wanted), CommandError> {
         let (name, id) = self.options.stream(n);
-        let key = txn.key(name);
+        let key = txn.read(name);
         let stream = txn.stream(&key)?;
         let wanted = match id {
             b"$" => Wanted::After(stream.map_or(EntryId::MIN, Stream::last_id)),

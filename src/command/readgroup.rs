@@ -94,7 +94,7 @@ impl<'a> XReadGroup<'a> {
     /// hand: a blocked call runs again with the keyspace that has news.
     fn resolve(&self, txn: &mut Txn<'_, '_>, n: usize) -> Result<Option<Place<'a>>, CommandError> {
         let (name, id) = self.options.stream(n);
-        let key = txn.key(name);
+        let key = txn.read(name);
         if !key.exists() && !txn.spaces().holds(name) {
             return Ok(None);
         }
@@ -120,6 +120,8 @@ impl<'a> XReadGroup<'a> {
         served: &mut Served,
         out: &mut Out<'_>,
     ) {
+        // Redis looks every key up twice.
+        txn.note_read(key);
         if *fresh {
             ensure_consumer(txn, key, self.group, self.consumer);
         }

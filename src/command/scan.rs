@@ -21,6 +21,11 @@ fn lives(slot: &Slot, now: UnixMs) -> bool {
     slot.expire_at().is_none_or(|at| at > now)
 }
 
+/// Whether a key matches a pattern; `*` is all keys, and so the empty one, too.
+fn matches(pattern: &[u8], slot: &Slot) -> bool {
+    pattern == b"*" || glob::matches(pattern, &slot.key, false)
+}
+
 /// `KEYS pattern`
 ///
 /// Answers all keys of the database that match, in no particular order. Redis 8.10.
@@ -39,7 +44,7 @@ impl<'a> KeyCommand<'a> for Keys<'a> {
         let deferred = out.begin_array(databases.clone().map(|database| database.len()).sum());
         let mut found = 0;
         for (_, slot) in databases.flat_map(|database| database.slots_from(0)) {
-            if lives(slot, txn.now) && glob::matches(self.pattern, &slot.key, false) {
+            if lives(slot, txn.now) && matches(self.pattern, slot) {
                 out.bulk(&slot.key);
                 found += 1;
             }
@@ -139,7 +144,7 @@ impl Scan<'_> {
     }
 
     fn wants(&self, slot: &Slot) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, &slot.key, false))
+        self.pattern.is_none_or(|pattern| matches(pattern, slot))
             && self.type_name.is_none_or(|name| is_word(name, slot.value.type_name()))
     }
 }

@@ -99,12 +99,15 @@ impl<'a> Options<'a> {
     ///
     /// # Errors
     /// If a condition is on a key that holds no string, or compares with no digest.
-    fn hold(&self, txn: &Txn<'_, '_>, key: &Key<'_>) -> Result<bool, CommandError> {
+    fn hold(&self, txn: &mut Txn<'_, '_>, key: &Key<'_>) -> Result<bool, CommandError> {
         let wants = self.if_exists || self.condition.is_some_and(|condition| condition.equal);
         if if key.exists() { self.if_missing } else { wants } {
             return Ok(false);
         }
         let Some(condition) = self.condition else { return Ok(true) };
+        if key.exists() {
+            txn.note_read(key);
+        }
         txn.string(key)?.map_or(Ok(true), |string| condition.holds(string))
     }
 }
@@ -169,6 +172,7 @@ impl<'a> KeyCommand<'a> for Set<'a> {
         let expire_at = expiry.map(|expiry| expiry.at(self.command, txn.now)).transpose()?;
         let mut key = txn.key(self.key);
         if self.answer == Answer::Before {
+            txn.note_read(&key);
             bulk_or_null(txn.string(&key)?, out);
         }
         let holds = self.options.hold(txn, &key)?;
@@ -234,7 +238,7 @@ impl<'a> KeyCommand<'a> for Get<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         bulk_or_null(txn.string(&key)?, out);
         Ok(Ran::Replied)
     }
@@ -254,7 +258,7 @@ impl<'a> KeyCommand<'a> for GetDel<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         bulk_or_null(txn.string(&key)?, out);
         if key.exists() {
             remove(txn, &mut key);
@@ -294,7 +298,7 @@ impl<'a> KeyCommand<'a> for GetEx<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let mut key = txn.key(self.key);
+        let mut key = txn.read(self.key);
         let string = txn.string(&key)?;
         if let Some(expiry) = self.expiry.filter(|_| string.is_some()) {
             let at = expiry.at("getex", txn.now)?;
@@ -334,7 +338,7 @@ impl<'a> KeyCommand<'a> for MGet<'a> {
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         out.array(self.keys.remaining());
         for name in self.keys {
-            let key = txn.key(name);
+            let key = txn.read(name);
             bulk_or_null(txn.string(&key).ok().flatten(), out);
         }
         Ok(Ran::Replied)

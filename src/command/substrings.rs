@@ -44,7 +44,7 @@ impl<'a> KeyCommand<'a> for StrLen<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         out.count(txn.string(&key)?.map_or(0, <[u8]>::len));
         Ok(Ran::Replied)
     }
@@ -96,7 +96,7 @@ impl<'a> KeyCommand<'a> for GetRange<'a> {
     }
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
-        let key = txn.key(self.key);
+        let key = txn.read(self.key);
         let string = txn.string(&key)?.unwrap_or_default();
         let place = |at: i64| match usize::try_from(at) {
             Ok(at) => at,

@@ -74,8 +74,6 @@ pub struct Txn<'t, 's> {
     pub now: UnixMs,
     /// The connection's database.
     pub db: u8,
-    /// Whether look-ups count as hits and misses.
-    pub counts_lookups: bool,
     /// Whether look-ups leave alone when their key was last used, as CLIENT NO-TOUCH asks.
     pub no_touch: bool,
 }
@@ -89,7 +87,7 @@ impl<'t, 's> Txn<'t, 's> {
         rules: &'t Rules,
         now: UnixMs,
     ) -> Self {
-        Txn { spaces, log, events, rules, now, db: 0, counts_lookups: false, no_touch: false }
+        Txn { spaces, log, events, rules, now, db: 0, no_touch: false }
     }
 
     /// The keyspaces in hand.
@@ -102,7 +100,8 @@ impl<'t, 's> Txn<'t, 's> {
         &mut self.spaces
     }
 
-    /// Looks up a key of the connection's database; one whose time is over is removed first.
+    /// Looks up a key of the connection's database to change it; one whose time is over is removed
+    /// first.
     pub fn key<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
         self.key_in(self.db, name)
     }
@@ -112,9 +111,40 @@ impl<'t, 's> Txn<'t, 's> {
         self.look_up(db, name, !self.no_touch)
     }
 
-    /// [`Txn::key`] for a command that asks about the key and does not use it.
+    /// [`Txn::key`] for a command that reads the value: a hit or a miss.
+    pub fn read<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
+        let key = self.key(name);
+        self.note_read(&key);
+        key
+    }
+
+    /// [`Txn::key`] for a command that does not use the value.
     pub fn peek<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
         self.look_up(self.db, name, false)
+    }
+
+    /// [`Txn::peek`] for a command that asks about the key: a hit or a miss.
+    pub fn ask<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
+        let key = self.peek(name);
+        self.note_read(&key);
+        key
+    }
+
+    /// Counts a look-up as a hit, or as a miss with its event.
+    pub fn note_read(&mut self, key: &Key<'_>) {
+        if key.exists() || self.spaces.holds(key.name) {
+            self.count_read(key);
+            if !key.exists() {
+                self.event(NotifyFlags::KEY_MISS, "keymiss", key);
+            }
+        }
+    }
+
+    /// Counts a look-up as a hit or a miss.
+    pub fn count_read(&mut self, key: &Key<'_>) {
+        let space = self.spaces.at_mut(key.space);
+        space.hits += u64::from(key.exists());
+        space.misses += u64::from(!key.exists());
     }
 
     fn look_up<'a>(&mut self, db: u8, name: &'a [u8], touch: bool) -> Key<'a> {
@@ -126,14 +156,6 @@ impl<'t, 's> Txn<'t, 's> {
         let mut key = Key { name, db, space, place };
         if is_due {
             self.expire_now(&mut key);
-        }
-        if self.counts_lookups {
-            let space = self.spaces.at_mut(space);
-            space.hits += u64::from(key.exists());
-            space.misses += u64::from(!key.exists());
-            if !key.exists() {
-                self.event(NotifyFlags::KEY_MISS, "keymiss", &key);
-            }
         }
         key
     }

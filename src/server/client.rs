@@ -487,7 +487,10 @@ impl Client {
         self.is_doomed = false;
         self.db = 0;
         self.no_touch = false;
-        self.reply_mode = ReplyMode::On;
+        // Redis: a reply that is to be skipped is, and it is this one.
+        if self.reply_mode == ReplyMode::Off {
+            self.reply_mode = ReplyMode::On;
+        }
         self.authenticated = around.config.requirepass.is_empty();
         out.simple("RESET");
         Then::Unwatch

@@ -12,6 +12,7 @@ use super::meter::Meter;
 use super::output::Output;
 use super::resp::{ReadLimits, RequestReader};
 use super::socket::Reader;
+use super::transaction::DISCARDED;
 use super::waiting::Job;
 use crate::command::table::{self, Flags, Row, Scope};
 use crate::command::{Name, Out, Request};
@@ -489,8 +490,7 @@ impl Connection {
         };
         self.last = Some(row);
         if let Some(error) = self.refusal(row) {
-            self.reject(Some(row), &error);
-            return None;
+            return self.refuse(Some(row), &error);
         }
         if self.home.core().pause.is_active() && self.is_paused(row) {
             let queued = Queued { row, request: request.into() };
@@ -544,11 +544,27 @@ impl Connection {
             && request.len() == 1
         {
             let text = "{}, with args beginning with: ";
-            self.reject(None, &CommandError::quoting(text, &[&error.wire()]));
+            self.refuse(None, &CommandError::quoting(text, &[&error.wire()]))
         } else {
-            self.reject(row, error);
+            self.refuse(row, error)
         }
-        None
+    }
+
+    /// Answers why a command is neither queued nor run.
+    #[cold]
+    fn refuse(&mut self, row: Option<&Row>, error: &CommandError) -> Option<Step> {
+        if row.is_none_or(|row| row.name != Name::Exec) {
+            self.reject(row, error);
+            return None;
+        }
+        // Redis: what keeps EXEC from running ends the transaction, if there is one.
+        self.client.queue = None;
+        self.client.is_doomed = false;
+        self.client.show();
+        let text = error.wire();
+        let text = text.strip_prefix(b"ERR ").unwrap_or(&text);
+        self.reject(row, &CommandError::quoting(DISCARDED, &[text]));
+        (!self.client.watched.is_empty()).then_some(Step::Await(Job::Unwatch))
     }
 
     /// Why a command may not run now, before it is queued or run.

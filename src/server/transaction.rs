@@ -17,6 +17,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The refusal of EXEC, and what it is because of.
+pub(super) const DISCARDED: &str = "EXECABORT Transaction discarded because of: {}";
+
 /// The commands of a transaction, on their way to the shards with the client that queued them.
 struct Transaction {
     server: Arc<Server>,
@@ -173,10 +176,7 @@ impl Connection {
         let refusal = queue
             .iter()
             .find_map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now));
-        refusal.map(|error| {
-            let text = "EXECABORT Transaction discarded because of: {}";
-            CommandError::quoting(text, &[&error.wire()])
-        })
+        refusal.map(|error| CommandError::quoting(DISCARDED, &[&error.wire()]))
     }
 
     /// The shards of all keys of a transaction, and of those that it depends on.
@@ -246,7 +246,7 @@ impl Transaction {
             if own {
                 server.show(row, &request, &client);
             }
-            let is_message = own && row.flags.has(Flags::PUBSUB);
+            let is_message = own && code.is_none() && row.flags.has(Flags::PUBSUB);
             if muted && client.reply_mode == ReplyMode::Off && !is_message {
                 out.truncate(mark);
             }

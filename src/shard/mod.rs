@@ -13,7 +13,7 @@ pub mod checkpoint;
 pub mod recovery;
 pub mod waiters;
 
-use crate::command::table::{self, Flags, Row};
+use crate::command::table::{self, Row};
 use crate::command::{self, Out, Protocol, Ran, Request, Wait};
 use crate::error::{CommandError, StorageError};
 use crate::keyspace::txn::Event;
@@ -303,12 +303,10 @@ impl<'t, 's> Turn<'t, 's> {
         out: &mut Out<'_>,
     ) -> Result<Ran, CommandError> {
         let mark = out.len();
-        let reads = row.flags.has(Flags::READONLY);
         let no_touch = self.no_touch;
         let ran = self.with_txn(|txn| {
             txn.db = db;
             txn.no_touch = no_touch;
-            txn.counts_lookups = reads;
             command::run(row.name, request, txn, out)
         });
         if ran.is_err() {

@@ -217,7 +217,35 @@ fn replies_can_be_switched_off() {
         "CLIENT REPLY SKIP\nPING\nECHO 1\nCLIENT REPLY SKIP\nXREAD BLOCK 1 STREAMS s $\nECHO 2",
     );
     assert_eq!([client.text(), client.text()], ["\"1\"", "\"2\""]);
+    client.send("CLIENT REPLY SKIP\nRESET\nECHO 3\nCLIENT REPLY OFF\nRESET\nECHO 4");
+    assert_eq!([client.text(), client.text(), client.text()], ["\"3\"", "+RESET", "\"4\""]);
     client.check("CLIENT REPLY x => -ERR syntax error");
+}
+
+#[test]
+fn an_exec_that_is_refused_ends_the_transaction() {
+    let server = Server::start(1, &[]);
+    let mut client = server.connect();
+    client.check("WATCH k => +OK\nMULTI => +OK\nPING => +QUEUED");
+    server.connect().check("SET k 1 => +OK");
+    client.check(
+        "EXEC now => -EXECABORT Transaction discarded because of: wrong number of arguments for \
+         'exec' command
+         EXEC => -ERR EXEC without MULTI
+         MULTI => +OK
+         PING => +QUEUED
+         EXEC => [+PONG]
+         CONFIG SET requirepass x => +OK",
+    );
+    server.connect().check(
+        "EXEC => -EXECABORT Transaction discarded because of: NOAUTH Authentication required.
+         DISCARD => -NOAUTH Authentication required.",
+    );
+    client.run("SUBSCRIBE a");
+    client.check(
+        "EXEC => -EXECABORT Transaction discarded because of: Can't execute 'exec': only \
+         (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+    );
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Commands about keys: refusals in their order, events, changes, and replay.
 
 use super::super::testing::{World, world};
+use crate::config::NotifyFlags;
 
 fn with(commands: &[&str]) -> World {
     let mut world = world();
-    world.rules.notify = crate::config::NotifyFlags::parse(b"AKEnocm").unwrap();
+    world.rules.notify = NotifyFlags::parse(b"AKEnoc").unwrap();
     for command in commands {
         assert!(!world.run(command).starts_with('-'), "{command}");
     }
@@ -149,4 +150,67 @@ fn what_was_dumped_is_restored_whole() {
     assert_eq!(world.space.expired_keys, 4);
     assert_eq!(world.show("DUMP nosuch"), "nil");
     world.replayed_equals();
+}
+
+#[test]
+fn who_reads_a_value_hits_or_misses_its_key() {
+    // How often a command hits a stream that is there, and misses a key that is not: Redis 8.6.
+    for (command, hits, misses) in [
+        ("XLEN k", 1, 1),
+        ("XRANGE k - +", 1, 1),
+        ("XREAD STREAMS k j 0 0", 2, 4),
+        ("XREADGROUP GROUP g c STREAMS k >", 2, 1),
+        ("XREADGROUP GROUP g c STREAMS k 0", 2, 1),
+        ("XACK k g 1", 1, 1),
+        ("XACKDEL k g IDS 1 1", 1, 1),
+        ("XNACK k g FAIL IDS 1 1", 1, 1),
+        ("XCLAIM k g c 0 1", 1, 1),
+        ("XAUTOCLAIM k g c 0 0", 1, 1),
+        ("XPENDING k g", 1, 1),
+        ("XINFO STREAM k", 1, 1),
+        ("XADD k 9-9 f v", 0, 0),
+        ("XTRIM k MAXLEN 0", 0, 0),
+        ("XGROUP CREATE k h 0", 0, 0),
+        ("EXISTS k j k", 2, 3),
+        ("TOUCH k", 1, 1),
+        ("TYPE k", 1, 1),
+        ("TTL k", 1, 1),
+        ("DUMP k", 1, 1),
+        ("COPY k j", 1, 1),
+        ("OBJECT ENCODING k", 1, 1),
+        ("MEMORY USAGE k", 0, 0),
+        ("DEL k", 0, 0),
+        ("EXPIRE k 100", 0, 0),
+        ("RENAME k j", 0, 0),
+        ("GET k", 1, 1),
+        ("GETDEL k", 1, 1),
+        ("GETEX k", 1, 1),
+        ("GETRANGE k 0 1", 1, 1),
+        ("GETSET k v", 1, 1),
+        ("MGET k j k", 2, 3),
+        ("STRLEN k", 1, 1),
+        ("DIGEST k", 1, 1),
+        ("SET k v", 0, 0),
+        ("SET k v GET", 1, 1),
+        ("SET k v IFEQ v", 1, 0),
+        ("DELEX k IFEQ v", 1, 1),
+        ("APPEND k v", 0, 0),
+        ("INCR k", 0, 0),
+        ("SETRANGE k 0 v", 0, 0),
+    ] {
+        let mut world = world();
+        world.rules.notify = NotifyFlags::parse(b"KEm").unwrap();
+        world.run(command);
+        assert_eq!((world.space.hits, world.space.misses), (0, misses), "{command}");
+        let events = if command.starts_with("OBJECT") { 0 } else { misses };
+        assert_eq!(world.events().len() as u64, events, "{command}");
+        let mut world = super::super::testing::world();
+        for command in ["XADD k 1 f v", "XADD k 2 f v", "XGROUP CREATE k g 0"] {
+            world.run(command);
+        }
+        world.run("XREADGROUP GROUP g c COUNT 1 STREAMS k >");
+        world.space.hits = 0;
+        world.run(command);
+        assert_eq!(world.space.hits, hits, "{command}");
+    }
 }
