@@ -13,7 +13,8 @@
 
 /// Whether `pattern` matches the whole of `text`.
 ///
-/// Redis: an empty text is matched by the empty pattern alone. `ignore_case` folds ASCII letters. **Cost**: at most pattern × text steps; linear without `*`.
+/// Redis: an empty text is matched by the empty pattern alone. `ignore_case` folds ASCII letters.
+/// **Cost**: at most pattern × text steps; linear without `*`.
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     if text.is_empty() {
         return pattern.is_empty();

@@ -13,7 +13,7 @@ pub(crate) type Words = Vec<Vec<u8>>;
 pub(crate) type Version = u32;
 
 /// How often, since which version, what.
-type Pattern = (usize, Version, &'static str);
+pub(crate) type Pattern = (usize, Version, &'static str);
 
 const STREAMS: &[Pattern] = &[
     (40, 0, "XADD {key} [ NOMKSTREAM ] [ {trim} ] {new} {pairs}"),
@@ -93,6 +93,9 @@ const OTHERS: &[Pattern] = &[
     (3, 0, "(INCRBY|DECRBY) {str} {number}"),
     (2, 0, "STRLEN {any}"),
     (2, 0, "APPEND {any} {value}"),
+    (3, 0, "(GETRANGE|SUBSTR) {any} {number} {number}"),
+    (2, 0, "SETRANGE {any} {number} {value}"),
+    (3, 0, "INCRBYFLOAT {any} {float}"),
     (4, 0, "(DEL|UNLINK) {any} [ {any} ]"),
     (3, 0, "(EXISTS|TOUCH) {any} [ {any} ]"),
     (4, 0, "TYPE {any}"),
@@ -106,6 +109,10 @@ const OTHERS: &[Pattern] = &[
     (2, 0, "(EXPIREAT|PEXPIREAT) {any} {past}"),
     (4, 0, "(TTL|PTTL|EXPIRETIME|PEXPIRETIME) {any}"),
     (2, 0, "PERSIST {any}"),
+    (2, 702, "(EXPIRE|PEXPIRE|EXPIREAT|PEXPIREAT) {any} {deadline} [ (NX|XX|GT|LT|{edge}) ]"),
+    (2, 0, "GETEX {any} (EX|PX|EXAT|PXAT) {deadline}"),
+    (2, 0, "SET {any} {value} (EX|PX|EXAT|PXAT) {deadline} [ GET ] [ (NX|XX) ]"),
+    (1, 0, "(SETEX|PSETEX) {any} {deadline} {value}"),
     (2, 0, "SCAN 0 COUNT 1000 [ MATCH {glob} ] [ TYPE (stream|string|hash) ]"),
     (1, 702, "SCAN (x|-1|0) (COUNT 0|COUNT x|MATCH|NOSUCH 1)"),
     (2, 0, "KEYS {glob}"),
@@ -123,6 +130,12 @@ const OTHERS: &[Pattern] = &[
     (1, 0, "ECHO {value}"),
     (1, 0, "CLIENT (GETNAME|SETNAME {name}|SETNAME {edge})"),
     (1, 0, "CLIENT (NO-EVICT|REPLY|UNBLOCK 99999|KILL|{edge}) {edge}"),
+    (1, 702, "CLIENT KILL (ID {edge}|TYPE {edge}|USER {edge}|SKIPME {edge}|MAXAGE (0|x|-1))"),
+    (1, 702, "CLIENT LIST (ID {edge} [ {edge} ]|TYPE ({edge}|pubsub)|{edge})"),
+    (1, 702, "CLIENT (PAUSE (-1|x|0) [ (WRITE|ALL|{edge}) ]|UNPAUSE|TRACKINGINFO|GETREDIR)"),
+    (1, 602, "RESET"),
+    (1, 702, "(WAITAOF {edge} 0 1|WAIT {edge} 1)"),
+    (1, 0, "(READONLY|ASKING|CLUSTER INFO|SHUTDOWN NOSAVE {edge}|BGSAVE {edge})"),
     (1, 702, "CLIENT (NO-TOUCH {edge}|SETINFO (LIB-NAME|lib-ver|{edge}) {name})"),
     (1, 0, "HELLO (2|3|4|x) [ (SETNAME {name}|AUTH {name}|{edge}) ]"),
     (1, 806, "OBJECT (ENCODING|REFCOUNT|IDLETIME|FREQ|{edge}) {any}"),
@@ -140,9 +153,17 @@ const OTHERS: &[Pattern] = &[
         702,
         "COMMAND (GETKEYS|GETKEYSANDFLAGS) (NOSUCH a|XGROUP CREATE {any} g 0|XINFO STREAM {any})",
     ),
+    (2, 806, "COMMAND INFO {command} [ {command} ] {edge}"),
+    (1, 702, "COMMAND LIST (FILTERBY (MODULE|ACLCAT|{edge}) {name}|FILTERBY PATTERN xad*|{edge})"),
     (1, 0, "CONFIG GET (maxmemory|stream-node-max-*|databases|no-such)"),
+    (2, 806, "CONFIG SET {setting} {amount} [ {setting} {amount} ]"),
+    (1, 806, "CONFIG GET {setting} [ {setting} ]"),
     (1, 0, "CONFIG (SET no-such 1|SET maxmemory x|SET|GET|{edge})"),
-    (1, 0, "ACL (WHOAMI|CAT {edge}|{edge})"),
+    (1, 0, "ACL (WHOAMI|CAT {edge}|USERS|{edge})"),
+    (1, 702, "ACL (GETUSER {name}|LIST|LOAD|SAVE|DELUSER {name}|LOG [ {edge} ]|GENPASS {edge})"),
+    (1, 702, "ACL DRYRUN {name} (GET {any}|XADD {any}|XGROUP CREATE|CLIENT ID|{edge})"),
+    (1, 702, "SCRIPT (EXISTS {edge} {edge}|FLUSH [ (SYNC|ASYNC|{edge}) ])"),
+    (1, 702, "FUNCTION (FLUSH [ (SYNC|{edge}) ]|LIST [ WITHCODE ] [ LIBRARYNAME {edge} ]|{edge})"),
     (1, 0, "PUBLISH {name} {value}"),
     (1, 0, "PUBSUB (CHANNELS|NUMPAT|NUMSUB {name}|{edge})"),
     // Only what is refused at once or succeeds: Redis may keep the reply of a wrong password back
@@ -173,7 +194,60 @@ const EDGES: [&str; 14] = [
     "-",
     "5-",
 ];
-const GLOBS: [&str; 8] = ["*", "s", "?", "[s-u]", "[^s]", "\\s", "*x", "["];
+/// Times that are over, far away, or none.
+const DEADLINES: [&str; 9] = [
+    "0",
+    "-1",
+    "2147483648",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "x",
+    "",
+    "01",
+];
+const COMMANDS: [&str; 11] = [
+    "xadd",
+    "XREADGROUP",
+    "xgroup|create",
+    "get",
+    "set",
+    "getrange",
+    "incrbyfloat",
+    "acl|log",
+    "script|exists",
+    "subscribe",
+    "nosuch",
+];
+const SETTINGS: [&str; 11] = [
+    "slowlog-max-len",
+    "slowlog-log-slower-than",
+    "stream-idmp-duration",
+    "stream-idmp-maxsize",
+    "latency-monitor-threshold",
+    "tcp-keepalive",
+    "maxmemory-policy",
+    "lazyfree-lazy-user-del",
+    "acllog-max-len",
+    "notify-keyspace-events",
+    "no-such",
+];
+const GLOBS: [&str; 9] = ["**", "*", "s", "?", "[s-u]", "[^s]", "\\s", "*x", "["];
+
+/// How many alternatives a group has, of which these are the parts.
+fn alternatives<'a>(parts: impl Iterator<Item = &'a str>) -> usize {
+    let (mut depth, mut count) = (0, 1);
+    for part in parts {
+        match part {
+            "(" | "[" => depth += 1,
+            ")" | "]" if depth == 0 => break,
+            ")" | "]" => depth -= 1,
+            "|" if depth == 0 => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
 
 /// Makes commands.
 #[derive(Debug)]
@@ -198,6 +272,28 @@ impl Maker {
     /// The next command.
     pub(crate) fn command(&mut self) -> Words {
         let table = if self.rng.chance(3, 5) { STREAMS } else { OTHERS };
+        let mut words = self.command_of(table);
+        // Redis takes a memory size that is too large as the largest one, and shows that later.
+        // With GET and a wrong digest Redis answers twice.
+        // A wait without end would be one here too, a time to live would end at any moment, a scan
+        // in portions is of each server's own.
+        let as_it_is = [
+            "INFO", "SHUTDOWN", "BGSAVE", "KILL", "PAUSE", "LIST", "BLOCK", "WAIT", "AUTH",
+            "CONFIG", "IFDEQ", "IFDNE", "SCAN", "PX", "EX", "SETEX", "PSETEX", "EXPIRE", "PEXPIRE",
+        ];
+        let may_change =
+            !words.iter().any(|word| as_it_is.iter().any(|name| name.as_bytes() == &word[..]));
+        if self.rng.chance(1, 12) && may_change {
+            self.mangle(&mut words);
+        }
+        if self.rng.chance(1, 10) {
+            words[0].make_ascii_lowercase();
+        }
+        words
+    }
+
+    /// A command of a table.
+    pub(crate) fn command_of(&mut self, table: &[Pattern]) -> Words {
         let known = table.iter().filter(|row| row.1 <= self.version);
         let mut pick = self.rng.below(known.clone().map(|row| row.0).sum());
         let row = known.clone().find(|row| {
@@ -210,22 +306,6 @@ impl Maker {
         let pattern = pattern.replace('(', " ( ").replace(')', " ) ").replace('|', " | ");
         let parts: Vec<&str> = pattern.split(' ').filter(|part| !part.is_empty()).collect();
         self.expand(&mut parts.iter().copied(), true, &mut words);
-        // Redis takes a memory size that is too large as the largest one, and shows that later.
-        // With GET and a wrong digest Redis answers twice.
-        // A wait without end would be one here too, a time to live would end at any moment, a scan
-        // in portions is of each server's own.
-        let as_it_is = [
-            "BLOCK", "WAIT", "AUTH", "CONFIG", "IFDEQ", "IFDNE", "SCAN", "PX", "EX", "SETEX",
-            "PSETEX", "EXPIRE", "PEXPIRE",
-        ];
-        let may_change =
-            !words.iter().any(|word| as_it_is.iter().any(|name| name.as_bytes() == &word[..]));
-        if self.rng.chance(1, 12) && may_change {
-            self.mangle(&mut words);
-        }
-        if self.rng.chance(1, 10) {
-            words[0].make_ascii_lowercase();
-        }
         words
     }
 
@@ -243,12 +323,7 @@ impl Maker {
                     self.expand(parts, wanted, words);
                 }
                 "(" => {
-                    let mut depth = 0;
-                    let alternatives = parts.clone().take_while(|part| {
-                        depth += i32::from(*part == "(") - i32::from(*part == ")");
-                        depth >= 0
-                    });
-                    let count = alternatives.filter(|part| *part == "|").count() + 1;
+                    let count = alternatives(parts.clone());
                     let pick = self.rng.below(count);
                     (0..count).for_each(|n| self.expand(parts, wanted && n == pick, words));
                 }
@@ -308,6 +383,17 @@ impl Maker {
                 false => self.rng.below(12).to_string().into(),
             },
             "{value}" => self.value(),
+            "{float}" => self.float(),
+            "{deadline}" => self.one_of(&DEADLINES).into(),
+            "{command}" => self.one_of(&COMMANDS).into(),
+            "{setting}" => self.one_of(&SETTINGS).into(),
+            "{amount}" => match self.rng.chance(1, 2) {
+                true => self.one_of(&EDGES).into(),
+                false => self.one_of(&["yes", "no", "KEA", "10", "1kb", "allkeys-lru"]).into(),
+            },
+            "{channel}" => self.one_of(&["a", "b", "ab", "", "__keyevent@0__:set"]).into(),
+            // No channel matches two of them, whose order would be each server's own.
+            "{pattern}" => self.one_of(&["a*", "[b]", "__key*"]).into(),
             "{small}" => self.one_of(&["0", "1", "a", ""]).into(),
             // Of "0" and of "a".
             "{digest}" => self.one_of(&["1982e3a7bb241055", "e6c632b61e964e1f"]).into(),
@@ -354,6 +440,17 @@ impl Maker {
                 }
             }
             literal => words.push(literal.into()),
+        }
+    }
+
+    fn float(&mut self) -> Vec<u8> {
+        let (whole, part) = (self.rng.below(20_000), self.rng.below(1_000));
+        match self.rng.below(8) {
+            0 => self.one_of(&EDGES).into(),
+            1 => self.one_of(&["1e", "-.5", "5.", "1e-19", "inf", "nan", "1e30", "."]).into(),
+            2 => format!("{whole}e-{}", part % 20).into(),
+            3 => format!("-{whole}.{part:03}").into(),
+            _ => format!("{whole}.{part}").into(),
         }
     }
 

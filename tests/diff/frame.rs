@@ -95,6 +95,15 @@ impl Frame {
             }
             b"XINFO" | b"HELLO" => self.mask_named(),
             b"CONFIG" => self.sort_pairs(),
+            b"COMMAND" if word(1).as_deref() == Some(b"INFO") => self.sort_sets(),
+            b"COMMAND" if word(1).as_deref() == Some(b"LIST") => self.sort(),
+            b"ACL" => match word(1).as_deref() {
+                // The names of clients, and the number of denials before this round.
+                Some(b"LOG") if !self.is_error() => self.mask(),
+                Some(b"GENPASS") if matches!(self, Frame::Bulk(..)) => self.mask(),
+                _ => {}
+            },
+            b"CLIENT" if matches!(self, Frame::Bulk(..)) => self.mask(),
             b"MEMORY" if self.number().is_some() => self.mask(),
             b"SCAN" => {
                 if let Frame::Many(_, parts) = self
@@ -176,6 +185,15 @@ impl Frame {
             items.drain(at..(at + 2).min(items.len()));
         }
         items.iter_mut().for_each(|item| item.take_back_to(version));
+    }
+
+    /// Sorts every array of single strings, and every set.
+    fn sort_sets(&mut self) {
+        let Frame::Many(_, items) = self else { return };
+        items.iter_mut().for_each(Frame::sort_sets);
+        if items.iter().all(|item| matches!(item, Frame::Line(_) | Frame::Bulk(..))) {
+            self.sort();
+        }
     }
 
     fn sort_pairs(&mut self) {

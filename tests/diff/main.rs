@@ -9,12 +9,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accepted;
+mod channels;
 mod commands;
 mod frame;
 
 use commands::{Maker, Version, Words};
 use frame::Frame;
-use std::io::{BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -95,12 +96,21 @@ impl Client {
             bytes.extend_from_slice(word);
             bytes.extend_from_slice(b"\r\n");
         }
-        self.write.write_all(&bytes).unwrap();
+        // Whoever closed the connection does not answer either.
+        drop(self.write.write_all(&bytes));
     }
 
     fn call(&mut self, words: &[Vec<u8>]) -> Frame {
         self.send(words);
         frame::read(&mut self.read).unwrap()
+    }
+
+    /// Whether something has come.
+    fn hears(&mut self) -> bool {
+        self.write.set_nonblocking(true).unwrap();
+        let heard = self.read.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        self.write.set_nonblocking(false).unwrap();
+        heard
     }
 }
 
@@ -210,14 +220,14 @@ fn compare(
 }
 
 /// The steps without those that the difference does not need.
-fn shrink(servers: &[Server], version: Version, mut steps: Vec<Step>) -> Vec<Step> {
+fn shrink(mut steps: Vec<Step>, play: impl Fn(&[Step]) -> Option<String>) -> Vec<Step> {
     let mut size = steps.len() / 2;
     while size > 0 {
         let mut at = 0;
         while at < steps.len() {
             let mut fewer = steps.clone();
             fewer.drain(at..(at + size).min(steps.len()));
-            if play(servers, version, &fewer).is_some() {
+            if play(&fewer).is_some() {
                 steps = fewer;
             } else {
                 at += size;
@@ -226,6 +236,23 @@ fn shrink(servers: &[Server], version: Version, mut steps: Vec<Step>) -> Vec<Ste
         size /= 2;
     }
     steps
+}
+
+/// Plays the steps of every seed, and fails with the fewest that show a difference.
+fn search(
+    version: Version,
+    steps_of: impl Fn(u64) -> Vec<Step>,
+    play: impl Fn(&[Step]) -> Option<String>,
+) {
+    let first = setting("DIFF_FIRST", 1);
+    for seed in first..first + setting("DIFF_ROUNDS", 10) {
+        let steps = steps_of(seed);
+        let Some(difference) = play(&steps) else { continue };
+        let steps = shrink(steps, &play);
+        let difference = play(&steps).unwrap_or(difference);
+        let steps: Vec<String> = steps.iter().map(Step::describe).collect();
+        panic!("seed {seed}, Redis {version}:\n{}\n{difference}", steps.join("\n"));
+    }
 }
 
 /// The Redis to compare with.
@@ -241,26 +268,24 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-#[test]
-fn replies_are_those_of_redis() {
+/// The peer, and ours with one shard and with four; none without a peer.
+fn servers() -> Option<[Server; 3]> {
     let Some(peer) = peer() else {
         let text = b"skipped: there is no redis-server to compare with\n";
-        return std::io::stderr().write_all(text).unwrap();
+        std::io::stderr().write_all(text).unwrap();
+        return None;
     };
     let ours = PathBuf::from(env!("CARGO_BIN_EXE_millstream"));
-    let servers = [
+    Some([
         Server::start("the peer", &peer, &[]),
         Server::start("one shard", &ours, &["--shards", "1"]),
         Server::start("four shards", &ours, &["--shards", "4"]),
-    ];
+    ])
+}
+
+#[test]
+fn replies_are_those_of_redis() {
+    let Some(servers) = servers() else { return };
     let version = servers[0].version();
-    let first = setting("DIFF_FIRST", 1);
-    for seed in first..first + setting("DIFF_ROUNDS", 10) {
-        let steps = round(seed, version);
-        let Some(difference) = play(&servers, version, &steps) else { continue };
-        let steps = shrink(&servers, version, steps);
-        let difference = play(&servers, version, &steps).unwrap_or(difference);
-        let steps: Vec<String> = steps.iter().map(Step::describe).collect();
-        panic!("seed {seed}, Redis {version}:\n{}\n{difference}", steps.join("\n"));
-    }
+    search(version, |seed| round(seed, version), |steps| play(&servers, version, steps));
 }

@@ -23,6 +23,9 @@ for shards in $SHARDS; do
         echo "redis-py, RESP$protocol, shards $shards: $(tail -n 1 "$out")"
         grep -E '^(FAILED|ERROR)' "$out"
     done
+    # The example of the README, which connects to the default port.
+    sed -n '/^```python$/,/^```$/p' "$(dirname "$0")/../../README.md" |
+        sed "/^\`\`\`/d; s/redis.Redis(/&port=$port, /" | "$PYTHON" - || status=1
     stop_server || status=1
 done
 exit $status
