@@ -24,6 +24,7 @@
 mod iter;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 pub use iter::{Iter, IterBack, Ranked};
 
@@ -31,6 +32,7 @@ use std::fmt;
 use std::mem::size_of;
 use std::slice;
 use std::sync::Arc;
+use trail::change_along;
 
 /// What is known of a set of values without looking at them: a monoid, kept for each subtree.
 ///
@@ -104,21 +106,6 @@ enum Key {
     Long(Arc<[u8]>),
 }
 
-/// The way from the root to a link that is being changed: for each link passed the summary to be
-/// set anew, and the count of its branch; before and after are the other links there.
-struct Trail<'a, V: Measure> {
-    steps: Vec<Passed<'a, V>>,
-    /// The summary of the link at the end, before it is changed.
-    old: V::Summary,
-}
-
-struct Passed<'a, V: Measure> {
-    summary: &'a mut V::Summary,
-    len: &'a mut usize,
-    before: &'a [Link<V>],
-    after: &'a [Link<V>],
-}
-
 /// The number of digits in common of two equal keys.
 const SAME: usize = usize::MAX;
 
@@ -168,15 +155,17 @@ impl<V: Measure> Rax<V> {
 
     /// Changes the value of `key` by `change`; `None` if there is no such key.
     pub fn update<R>(&mut self, key: &[u8], change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        let (trail, link) = Trail::follow(self.root.as_mut()?, key, |branch| branch.has_key(key));
-        let Child::Leaf(own, value) = &mut link.child else { return None };
-        if own.bytes() != key {
-            return None;
-        }
-        let result = change(value);
-        link.summary = value.measure();
-        trail.finish(link.summary, 0);
-        Some(result)
+        let root = self.root.as_mut()?;
+        let passed = |branch: &Branch<V>| branch.has_key(key);
+        change_along(root, key, passed, |link| {
+            let Child::Leaf(own, value) = &mut link.child else { return (None, 0) };
+            if own.bytes() != key {
+                return (None, 0);
+            }
+            let result = change(value);
+            link.summary = value.measure();
+            (Some(result), 0)
+        })
     }
 
     /// Sets the value of `key` and returns the one it had.
@@ -187,41 +176,45 @@ impl<V: Measure> Rax<V> {
             self.root = Some(Link::leaf(Key::new(key), value));
             return None;
         };
-        let (trail, link) = Trail::follow(root, key, |branch| branch.at < common);
-        if common != SAME && !matches!(&link.child, Child::Branch(b) if b.at == common) {
-            link.fork(common, theirs);
-        }
-        let old = match &mut link.child {
-            Child::Leaf(_, own) => Some(std::mem::replace(own, value)),
-            Child::Branch(branch) => {
-                Arc::make_mut(branch).add(ours, Link::leaf(Key::new(key), value));
-                None
+        let passed = |branch: &Branch<V>| branch.at < common;
+        change_along(root, key, passed, |link| {
+            if common != SAME && !matches!(&link.child, Child::Branch(b) if b.at == common) {
+                link.fork(common, theirs);
             }
-        };
-        link.summary = link.child.summary();
-        trail.finish(link.summary, isize::from(old.is_none()));
-        old
+            let old = match &mut link.child {
+                Child::Leaf(_, own) => Some(std::mem::replace(own, value)),
+                Child::Branch(branch) => {
+                    Arc::make_mut(branch).add(ours, Link::leaf(Key::new(key), value));
+                    None
+                }
+            };
+            link.summary = link.child.summary();
+            let growth = isize::from(old.is_none());
+            (old, growth)
+        })
     }
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         self.get(key)?;
-        let root = self.root.as_mut()?;
-        let (trail, link) = Trail::follow(root, key, |branch| !branch.has_leaf(key));
-        let Child::Branch(branch) = &mut link.child else {
+        if matches!(&self.root, Some(Link { child: Child::Leaf(..), .. })) {
             return self.root.take().and_then(Link::into_value);
-        };
-        let branch = Arc::make_mut(branch);
-        let removed = branch.remove(digit(key, branch.at));
-        if branch.links.len() == 1
-            && let Some(only) = branch.links.pop()
-        {
-            *link = only;
-        } else {
-            link.summary = fold(&branch.links);
         }
-        trail.finish(link.summary, -1);
-        removed.and_then(Link::into_value)
+        let root = self.root.as_mut()?;
+        let passed = |branch: &Branch<V>| !branch.has_leaf(key);
+        change_along(root, key, passed, |link| {
+            let Child::Branch(branch) = &mut link.child else { return (None, 0) };
+            let branch = Arc::make_mut(branch);
+            let removed = branch.remove(digit(key, branch.at));
+            if branch.links.len() == 1
+                && let Some(only) = branch.links.pop()
+            {
+                *link = only;
+            } else {
+                link.summary = fold(&branch.links);
+            }
+            (removed.and_then(Link::into_value), -1)
+        })
     }
 
     /// Removes all keys less than `key`, as whole subtrees, and returns them. Dropping them is
@@ -264,6 +257,28 @@ impl<V: Measure> Rax<V> {
 
     /// The greatest key that is `key` or less.
     pub fn floor(&self, key: &[u8]) -> Option<(&[u8], &V)> {
+        let (mut link, mut below, mut agreed) = (self.root.as_ref()?, None, 0);
+        let (near, value) = loop {
+            let Child::Branch(branch) = &link.child else { break link.last() };
+            let less = branch.links[..branch.rank(digit(key, branch.at))].last();
+            below = less.or(below);
+            let Some(next) = branch.link(digit(key, branch.at)) else {
+                agreed = branch.at;
+                break less.unwrap_or(&branch.links[0]).last();
+            };
+            (link, agreed) = (next, branch.at + 1);
+        };
+        let common = common_digits(near, key);
+        if common < agreed {
+            // The way of the key's digits has passed one that branches do not look at.
+            return self.floor_apart(key);
+        }
+        let is_below = digit(near, common) <= digit(key, common);
+        if is_below { Some((near, value)) } else { below.map(Link::last) }
+    }
+
+    /// [`Rax::floor`] of a key that differs from all others where they do not differ.
+    fn floor_apart(&self, key: &[u8]) -> Option<(&[u8], &V)> {
         let mut below = None;
         let exact = self.split_at(key, |less, _| below = less.last().or(below));
         exact.or(below).map(Link::last)
@@ -495,50 +510,6 @@ impl<V: Measure> Drop for Rax<V> {
                 Child::Branch(branch) => Some(branch),
                 Child::Leaf(..) => None,
             }));
-        }
-    }
-}
-
-impl<'a, V: Measure> Trail<'a, V> {
-    /// Goes down the links of `key`, beginning with `link`, as long as there is a branch with a
-    /// link for `key` that is `passed`. The branches passed are no longer shared afterwards.
-    fn follow(
-        mut link: &'a mut Link<V>,
-        key: &[u8],
-        passed: impl Fn(&Branch<V>) -> bool,
-    ) -> (Self, &'a mut Link<V>) {
-        let mut steps = Vec::new();
-        loop {
-            if !matches!(&link.child, Child::Branch(branch) if passed(branch)) {
-                let old = link.summary;
-                return (Trail { steps, old }, link);
-            }
-            let Link { summary, child: Child::Branch(branch) } = link else { unreachable!() };
-            let branch = Arc::make_mut(branch);
-            let slot = branch.rank(digit(key, branch.at));
-            let (before, rest) = branch.links.split_at_mut(slot);
-            let Some((next, after)) = rest.split_first_mut() else { unreachable!() };
-            if steps.is_empty() {
-                steps.reserve(8);
-            }
-            steps.push(Passed { summary, len: &mut branch.len, before, after });
-            link = next;
-        }
-    }
-
-    /// Sets the summaries and counts on the way, now that the link at its end has this summary
-    /// and so many keys more.
-    fn finish(self, mut summary: V::Summary, growth: isize) {
-        let mut old = self.old;
-        if old == summary && growth == 0 {
-            return;
-        }
-        for step in self.steps.into_iter().rev() {
-            let whole = step.summary.replaced(old, summary);
-            let fold_all = || fold(step.before).plus(summary).plus(fold(step.after));
-            summary = whole.unwrap_or_else(fold_all);
-            old = std::mem::replace(step.summary, summary);
-            *step.len = step.len.wrapping_add_signed(growth);
         }
     }
 }

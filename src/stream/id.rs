@@ -103,7 +103,8 @@ impl EntryId {
     /// Parses `ms-seq`, or `ms` alone, whose sequence number is then `missing_seq`.
     /// `None` if the text is neither. Redis: leading zeros are accepted.
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<Self> {
-        let (ms, seq) = match memchr_dash(text) {
+        // The last one: if there is another, what stands before this is no number.
+        let (ms, seq) = match text.iter().rposition(|&byte| byte == b'-') {
             None => (parse_u64(text)?, missing_seq),
             Some(dash) => (parse_u64(&text[..dash])?, parse_u64(&text[dash + 1..])?),
         };
@@ -125,11 +126,6 @@ impl EntryId {
     }
 }
 
-/// Where the first dash is.
-fn memchr_dash(text: &[u8]) -> Option<usize> {
-    text.iter().position(|&byte| byte == b'-')
-}
-
 /// A decimal number of at most 127 bytes, digits only.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 127 {
@@ -137,7 +133,12 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     }
     let mut value = 0_u64;
     if text.len() <= 19 {
-        for &byte in text {
+        let mut rest = text;
+        while let Some((eight, more)) = rest.split_first_chunk() {
+            value = value * 100_000_000 + parse_eight(*eight)?;
+            rest = more;
+        }
+        for &byte in rest {
             let digit = byte.wrapping_sub(b'0');
             if digit > 9 {
                 return None;
@@ -156,49 +157,70 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// Writes the digits of `value` so that they end before `end`; returns where they begin.
-/// `buffer` has room for 20 digits before `end`.
-pub fn write_u64_before(buffer: &mut [u8], end: usize, mut value: u64) -> usize {
-    let mut at = end;
-    // Four digits at once: each division waits for the one before.
-    while value >= 10_000 {
-        let ([a, b], [c, d]) = (digits(value % 10_000 / 100), digits(value % 100));
-        value /= 10_000;
-        buffer[at - 4..at].copy_from_slice(&[a, b, c, d]);
-        at -= 4;
-    }
-    if value >= 100 {
-        buffer[at - 2..at].copy_from_slice(&digits(value % 100));
-        value /= 100;
-        at -= 2;
-    }
-    let pair = digits(value);
-    if value >= 10 {
-        buffer[at - 2..at].copy_from_slice(&pair);
-        return at - 2;
-    }
-    buffer[at - 1] = pair[1];
-    at - 1
-}
-
-/// The two digits of a number below 100.
+/// The number of eight digits: of neighbours each first is ten, then a hundred, then ten thousand
+/// times the second, and all pairs are summed at once.
 #[inline]
-fn digits(value: u64) -> [u8; 2] {
-    /// One for whatever a byte may be, so that looking one up needs no check.
-    static PAIRS: [[u8; 2]; 256] = digit_pairs();
-    PAIRS[usize::from(value.to_le_bytes()[0])]
+fn parse_eight(text: [u8; 8]) -> Option<u64> {
+    let digits = u64::from_le_bytes(text).wrapping_sub(EACH * 0x30);
+    // Only of a digit no bit of the upper half is set, nor becomes so by adding 6.
+    if (digits | digits.wrapping_add(EACH * 6)) & (EACH * 0xf0) != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
-/// "00", "01" … "99", and nothing of use behind them.
-const fn digit_pairs() -> [[u8; 2]; 256] {
-    let mut pairs = [[0; 2]; 256];
-    let mut n: u8 = 0;
-    while n < 100 {
-        pairs[n as usize] = [b'0' + n / 10, b'0' + n % 10];
-        n += 1;
+/// Writes the digits of `value` so that they end before `end`; returns where they begin.
+/// `buffer` has room for 20 digits before `end`, of which those before the number become anything.
+#[inline]
+pub fn write_u64_before(buffer: &mut [u8], end: usize, value: u64) -> usize {
+    const EIGHT: u64 = 100_000_000;
+    if value < 10 {
+        buffer[end - 1] = b'0' + value.to_le_bytes()[0];
+        return end - 1;
     }
-    pairs
+    let low = eight_digits_of(value % EIGHT);
+    buffer[end - 8..end].copy_from_slice(&text_of(low));
+    if value < EIGHT {
+        return end - 8 + leading_zeros(low);
+    }
+    let middle = eight_digits_of(value / EIGHT % EIGHT);
+    buffer[end - 16..end - 8].copy_from_slice(&text_of(middle));
+    if value < EIGHT * EIGHT {
+        return end - 16 + leading_zeros(middle);
+    }
+    let high = eight_digits_of(value / EIGHT / EIGHT);
+    buffer[end - 20..end - 16].copy_from_slice(&text_of(high)[4..]);
+    end - 20 + leading_zeros(high) - 4
 }
+
+/// The eight digits of a number below 100 million, a byte each, the first in the lowest: halves of
+/// four digits become pairs, and pairs single ones, each time all at once; a product and a shift
+/// divide.
+#[inline]
+fn eight_digits_of(value: u64) -> u64 {
+    let fours = value / 10_000 + ((value % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let pairs = hundreds + ((fours - hundreds * 100) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens + ((pairs - tens * 10) << 8)
+}
+
+/// The text of eight digits.
+#[inline]
+fn text_of(digits: u64) -> [u8; 8] {
+    (digits + EACH * 0x30).to_le_bytes()
+}
+
+/// How many of eight digits, which are not all 0, are 0 in front.
+#[inline]
+fn leading_zeros(digits: u64) -> usize {
+    digits.trailing_zeros() as usize / 8
+}
+
+/// Times a byte: that byte, eight times.
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -240,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn every_number_has_its_digits() {
+        let mut buffer = [0; 20];
+        let mut value = 1_u64;
+        for n in 0..200_000 {
+            // Every pair of digits in every place, then numbers of all lengths.
+            let number = if n < 100_000 { n * 1_000_100_001 } else { value >> (n % 64) };
+            value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = write_u64_before(&mut buffer, 20, number);
+            assert_eq!(&buffer[at..], number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
     fn only_one_or_two_numbers_are_an_id() {
         for bad in [
             "",
@@ -259,6 +294,18 @@ mod tests {
         }
         assert_eq!(EntryId::parse(b"007", 5), Some(EntryId::new(7, 5)));
         assert_eq!(EntryId::parse(&[b'0'; 128], 5), None);
+        // Every byte in every place of texts of every length.
+        for len in 1..=21 {
+            for at in 0..len {
+                for byte in 0..=255_u8 {
+                    let mut text: Vec<u8> = b"123456789098765432101"[..len].to_vec();
+                    text[at] = byte;
+                    let plain = text.iter().all(u8::is_ascii_digit);
+                    let value = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+                    assert_eq!(parse_u64(&text), value.filter(|_| plain), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]

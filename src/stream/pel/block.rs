@@ -180,7 +180,19 @@ impl<R: Row> Block<R> {
 
     /// Where the row of `id` is, or where it would be.
     pub(super) fn find(&self, id: EntryId) -> Result<usize, usize> {
-        let place = self.lower_bound(self.id_difference(id), self.id_difference(self.last));
+        if id > self.last {
+            return Err(self.len());
+        }
+        let target = self.id_difference(id);
+        let guess = self.guess(target);
+        let [seq_width, ms_width, ..] = self.widths;
+        let place = match u64::try_from(target) {
+            // Nearly always: the numbers of 120 entries are not far apart.
+            Ok(target) if seq_width + ms_width <= 8 => self.lower_bound(guess, |place| {
+                self.number(self.at(place), seq_width + ms_width) < target
+            }),
+            _ => self.lower_bound(guess, |place| self.packed_id(place) < target),
+        };
         let found = self.id(place) == Some(id);
         if found { Ok(place) } else { Err(place) }
     }
@@ -332,20 +344,21 @@ impl<R: Row> Block<R> {
         (u128::from(ms) << (8 * seq_width)) + seq.min(mask_id(seq_width) + 1)
     }
 
-    /// The number of rows whose packed ID is less than `target`; `last` is that of the last one.
-    ///
-    /// Guesses by proportion and looks around there, in steps that double: mostly one place in
-    /// memory is touched where halving would touch five, one after the other.
-    fn lower_bound(&self, target: u128, last: u128) -> usize {
-        let less = |place: usize| self.packed_id(place) < target;
-        if last < target {
-            return self.len();
-        }
+    /// By proportion, where the row of this packed ID is: at most that of the last row.
+    fn guess(&self, target: u128) -> usize {
+        let last = self.id_difference(self.last);
         // So few bits that the product with a number of rows has less than 64.
         let surplus = (128_u32 - 56).saturating_sub(last.leading_zeros());
         let (part, whole) = (half(target >> surplus), half(last >> surplus));
         let guess = (part * (self.len() as u64 - 1)).checked_div(whole).unwrap_or(0);
-        let guess = usize::try_from(guess).unwrap_or(0);
+        usize::try_from(guess).unwrap_or(0)
+    }
+
+    /// The number of rows that are `less`, which are before all that are not.
+    ///
+    /// Looks around `guess` in steps that double: mostly one place in memory is touched where
+    /// halving would touch five, one after the other.
+    fn lower_bound(&self, guess: usize, less: impl Fn(usize) -> bool) -> usize {
         let (mut low, mut high, mut step) = (guess, guess, 1);
         // All before `low` will be less, and none from `high` on.
         if less(guess) {
@@ -475,9 +488,10 @@ fn width(number: u64) -> u8 {
     narrow((64 - number.leading_zeros()).div_ceil(8) as usize)
 }
 
-/// The greatest number of so many bytes.
+/// The greatest number of so many bytes, at most 8.
+#[inline]
 fn mask(width: u8) -> u64 {
-    u64::MAX.checked_shr(64 - 8 * u32::from(width)).unwrap_or(0)
+    !u64::MAX.checked_shl(8 * u32::from(width)).unwrap_or(0)
 }
 
 /// The greatest number of so many bytes.
