@@ -1,9 +1,13 @@
 //! Commands over several shards: the borrower.
 //!
-//! Each thread has one. It takes all such commands that its connections have queued, borrows the
-//! union of their shards once, in ascending order, runs them one after the other as one shard
-//! would, appends once, and sends the shards home. Ascending order makes a cycle impossible: who
-//! holds shards waits only for greater ones.
+//! There is one at a time: the thread where such a command is queued while there is none. It takes
+//! all that any thread has queued, borrows the union of their shards, runs them one after the other
+//! as one shard would, appends once, and sends the shards home; then it looks again. As nobody else
+//! holds shards of others, nobody waits in a circle, and all are asked for at once.
+//!
+//! Threads that sleep are what this costs: each borrowing wakes every one once to lend, and once
+//! to take its shard back with all answers for its connections. A borrower for each thread would
+//! wait for the others' and wake all that often.
 
 use super::hands;
 use super::home::{Home, Message};
@@ -13,19 +17,63 @@ use crate::shard::{Shard, Turn};
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// How many commands share one borrowing, at most.
 const JOBS_MAX: usize = 256;
 
-type Work = Box<dyn FnOnce(&mut Turn<'_, '_>) -> Report>;
+type Work = Box<dyn FnOnce(&mut Turn<'_, '_>) -> Report + Send>;
 /// Tells the one who asked, when the log has what the command changed.
-type Report = Box<dyn FnOnce(Result<Position, StorageError>)>;
+type Report = Box<dyn FnOnce(Result<Position, StorageError>) + Send>;
 
 /// A command that wants several shards.
-pub(super) struct Job {
+struct Job {
+    /// Whose command it is.
+    thread: usize,
     shards: Vec<usize>,
     work: Work,
+}
+
+/// The commands that want several shards, of all threads.
+#[derive(Default)]
+pub(super) struct Jobs {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// Whether a thread is at it.
+    is_served: bool,
+}
+
+impl Jobs {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a command; whether its thread is to serve the queue.
+    fn push(&self, job: Job) -> bool {
+        let mut queue = self.queue();
+        queue.jobs.push(job);
+        !std::mem::replace(&mut queue.is_served, true)
+    }
+
+    /// The next commands. If there are none, another thread may serve the queue.
+    fn next(&self) -> Vec<Job> {
+        let mut queue = self.queue();
+        queue.is_served = !queue.jobs.is_empty();
+        let n = queue.jobs.len().min(JOBS_MAX);
+        queue.jobs.drain(..n).collect()
+    }
+
+    /// Forgets all that is queued, which tells those who asked that a thread has stopped.
+    pub(super) fn clear(&self) {
+        // Outside of the lock: what a job held may be anything.
+        let jobs = std::mem::take(&mut self.queue().jobs);
+        drop(jobs);
+    }
 }
 
 /// A shard on loan; it goes home when this is dropped.
@@ -67,10 +115,10 @@ impl Drop for Loan {
 
 impl Home {
     /// Runs `work` with these shards borrowed.
-    pub(super) async fn borrow<R: 'static>(
+    pub(super) async fn borrow<R: Send + 'static>(
         self: &Rc<Self>,
         shards: &[usize],
-        work: impl FnOnce(&mut Turn<'_, '_>) -> R + 'static,
+        work: impl FnOnce(&mut Turn<'_, '_>) -> R + Send + 'static,
     ) -> Result<(R, Position), Error> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |turn| {
@@ -80,26 +128,28 @@ impl Home {
                 drop(answer.send(position.map(|position| (done, position))));
             })
         });
-        self.jobs.borrow_mut().push_back(Job { shards: shards.to_vec(), work });
-        self.job_wanted.notify_one();
+        if self.core().jobs.push(Job { thread: self.index(), shards: shards.to_vec(), work }) {
+            self.job_wanted.notify_one();
+        }
         Ok(answered.await.map_err(|_| Error::Stopped)??)
     }
 
-    /// Serves the thread's jobs as long as it lives.
+    /// Serves jobs whenever it falls to this thread, as long as that lives.
     pub(super) async fn serve_borrowers(self: Rc<Self>) {
         loop {
-            if self.jobs.borrow().is_empty() {
-                self.job_wanted.notified().await;
-                continue;
-            }
-            let jobs: Vec<Job> = {
-                let mut queue = self.jobs.borrow_mut();
-                let n = queue.len().min(JOBS_MAX);
-                queue.drain(..n).collect()
-            };
-            if self.serve_jobs(jobs).await.is_err() {
-                // Another thread has stopped: so will this one.
-                return;
+            self.job_wanted.notified().await;
+            loop {
+                let jobs = self.core().jobs.next();
+                if jobs.is_empty() {
+                    break;
+                }
+                if self.serve_jobs(jobs).await.is_err() {
+                    // Another thread has stopped: so will this one.
+                    self.core().jobs.clear();
+                    return;
+                }
+                // First those whose commands have waited for this thread's shard alone.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -123,46 +173,61 @@ impl Home {
             self.return_shard(shard);
         }
         let (reports, position) = done?;
-        for report in reports {
-            report(position.clone());
+        for (thread, reports) in reports.into_iter().enumerate() {
+            let position = position.clone();
+            let tell = move || reports.into_iter().for_each(|report| report(position.clone()));
+            if thread == self.index() {
+                tell();
+            } else {
+                // A thread that has stopped has nobody to tell.
+                drop(self.core().call(thread, move |_| tell()));
+            }
         }
         Ok(())
     }
 
-    /// Borrows these shards in ascending order; `own` is where this thread's comes back.
+    /// Borrows these shards; `own` is where this thread's comes back.
     async fn borrow_all(
         &self,
         shards: BTreeSet<usize>,
         loans: &mut Vec<Loan>,
         own: &mut Option<oneshot::Receiver<Box<Shard>>>,
     ) -> Result<(), Error> {
+        let mut promised = Vec::with_capacity(shards.len());
         for index in shards {
+            let (lent, loan) = oneshot::channel();
+            promised.push(loan);
             if index == self.index() {
                 let (loan, returned) = Loan::new(self.take_shard().await);
                 *own = Some(returned);
-                loans.push(loan);
+                drop(lent.send(loan));
             } else {
-                let (lent, loan) = oneshot::channel();
                 self.core().send(index, Message::Lend(lent))?;
-                loans.push(loan.await.map_err(|_| Error::Stopped)?);
             }
+        }
+        for loan in promised {
+            loans.push(loan.await.map_err(|_| Error::Stopped)?);
         }
         Ok(())
     }
 
-    /// Runs the jobs as one turn; gives whom to tell, and where the log is then.
+    /// Runs the jobs as one turn; gives whom to tell, for each thread, and where the log is then.
     fn run_jobs(
         &self,
         loans: &mut [Loan],
         jobs: Vec<Job>,
-    ) -> (Vec<Report>, Result<Position, StorageError>) {
+    ) -> (Vec<Vec<Report>>, Result<Position, StorageError>) {
         let _in_hand = self.core().in_hand();
         if self.core().has_panicked() {
             return (Vec::new(), Err(hands::panicked()));
         }
         let mut shards: Vec<&mut Shard> = loans.iter_mut().map(|loan| &mut **loan).collect();
         let mut turn = Turn::new(&mut shards, self.core().now());
-        let reports = jobs.into_iter().map(|job| (job.work)(&mut turn)).collect();
+        let mut reports: Vec<Vec<Report>> = Vec::new();
+        reports.resize_with(self.core().shards(), Vec::new);
+        for job in jobs {
+            reports[job.thread].push((job.work)(&mut turn));
+        }
         (reports, turn.end(self.core().aof()))
     }
 }

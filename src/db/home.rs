@@ -10,7 +10,7 @@
 //! While the shard is lent, commands for it wait and the thread goes on with everything else.
 
 use super::Core;
-use super::borrow::{Job, Loan};
+use super::borrow::Loan;
 use super::hands;
 use super::save;
 use crate::config::Config;
@@ -98,7 +98,7 @@ pub struct Home {
     unsent: RefCell<VecDeque<Rc<dyn Outlet>>>,
     send_wanted: Notify,
     answers: RefCell<Vec<Answer>>,
-    pub(super) jobs: RefCell<VecDeque<Job>>,
+    /// That it falls to this thread to serve the jobs of all.
     pub(super) job_wanted: Notify,
     due: Cell<Option<UnixMs>>,
     due_changed: Notify,
@@ -158,7 +158,6 @@ impl Home {
             unsent: RefCell::default(),
             send_wanted: Notify::new(),
             answers: RefCell::default(),
-            jobs: RefCell::default(),
             job_wanted: Notify::new(),
             due: Cell::new(None),
             due_changed: Notify::new(),

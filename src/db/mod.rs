@@ -62,6 +62,7 @@ use crate::shard::recovery::{Found, LoadProgress};
 use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use ask::Asking;
+use borrow::Jobs;
 use home::{Home, Message};
 use info::Identity;
 use memory::MemoryLimit;
@@ -91,6 +92,8 @@ pub struct Core {
     log_moves: watch::Sender<()>,
     asking: Asking,
     rest: Rest,
+    /// Commands over several shards that wait.
+    jobs: Jobs,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
     /// Whether somebody has panicked with a shard in hand.
@@ -204,6 +207,7 @@ impl Db {
             log_moves: watch::Sender::new(()),
             asking: Asking::default(),
             rest: Rest::new(count),
+            jobs: Jobs::default(),
             pubsub: PubSub::new(),
             saver,
             stats,
@@ -424,7 +428,10 @@ fn run_shard(
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     let runtime = runtime.expect("the system gives a thread its event queue");
-    runtime.block_on(home::run(Home::new(core, index, shard), inbox));
+    runtime.block_on(home::run(Home::new(core.clone(), index, shard), inbox));
+    drop(runtime);
+    // What waits for this thread's tasks waits for nothing, and keeps the core alive.
+    core.jobs.clear();
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
