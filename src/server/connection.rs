@@ -158,7 +158,10 @@ impl Connection {
                 match step {
                     Step::Read => break,
                     Step::Close => return self.flush().await,
-                    Step::Await(job) => self.run_job(job).await?,
+                    Step::Await(job) => {
+                        self.run_job(job).await?;
+                        self.announce_replies();
+                    }
                 }
                 if self.closing {
                     return self.flush().await;
@@ -418,7 +421,10 @@ impl Connection {
         self.show_activity();
         let seen = &self.client.shared.seen;
         seen.unread_bytes.store((input.len() - used) as u64, Ordering::Relaxed);
-        self.announce_replies();
+        // A visit is short: what tells of nothing waits for its replies, and all leave at once.
+        if self.has_looked || !matches!(step, Step::Await(Job::Exec(_) | Job::Run(..))) {
+            self.announce_replies();
+        }
         self.check_output();
         (used, step)
     }
