@@ -532,6 +532,10 @@ pub(super) async fn run(home: Rc<Home>, mut inbox: mpsc::UnboundedReceiver<Messa
         loop {
             ends.end_wanted.notified().await;
             ends.end_turn();
+            if ends.ending.get() {
+                // There is more to tell, and others may be heard before.
+                tokio::task::yield_now().await;
+            }
         }
     });
     tokio::task::spawn_local(home.clone().send_the_rest());
