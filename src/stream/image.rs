@@ -21,14 +21,12 @@
 //! | … counters | varint iids added, varint iids duplicate |
 
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint};
+use crate::stream::SIGNED_MAX;
 use crate::stream::id::{EntryId, UnixMs};
 use std::collections::HashSet;
 
 /// The version byte of the native form.
 const VERSION: u8 = 1;
-
-/// The greatest counter or time: the peers keep both in signed numbers.
-const SIGNED_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// The most bytes an entry may take, counting [`STRING_OVERHEAD`] for each string, so that it fits
 /// a listpack, whose size is a 32-bit number.

@@ -37,6 +37,9 @@ use image::{ConsumerImage, GroupImage, PendingImage, ProducersImage};
 use std::any::Any;
 use std::sync::Arc;
 
+/// The greatest counter or time: the peers keep both in signed numbers.
+const SIGNED_MAX: u64 = i64::MAX.cast_unsigned();
+
 /// Something removed that may be large; whoever gets it drops it where that hurts nobody.
 pub type Garbage = Box<dyn Any + Send>;
 
@@ -245,7 +248,7 @@ impl Stream {
                 ensure(id > self.last_id, "an entry is not above the last one")?;
                 self.entries.append(id, fields, limits);
                 self.last_id = id;
-                self.entries_added = self.entries_added.saturating_add(1);
+                self.entries_added = self.entries_added.saturating_add(1).min(SIGNED_MAX);
             }
             Effect::Trim { below } => {
                 let (_, removed) = self.entries.trim_below(below);

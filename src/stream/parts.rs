@@ -23,7 +23,7 @@
 
 use super::group::Group;
 use super::pel::Pel;
-use super::{Block, EntryId, Producers, Stream, UnixMs};
+use super::{Block, EntryId, Producers, SIGNED_MAX, Stream, UnixMs};
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, put_zigzag};
 use std::collections::HashMap;
 
@@ -38,8 +38,6 @@ const PRODUCER: u8 = 7;
 
 /// How many pending entries one part has, at most; any value works.
 const ROWS_MAX: usize = 1024;
-/// The greatest counter or time: the peers keep both in signed numbers.
-const SIGNED_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// A pending entry as a snapshot holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,11 @@ fn stream(seed: u64, steps: usize) -> Stream {
                 entries_read: None,
                 ids: None,
             },
+            10 => Effect::SetId {
+                last_id: stream.last_id(),
+                entries_added: SIGNED_MAX - rng.below(3) as u64,
+                max_deleted_id: stream.max_deleted_id(),
+            },
             _ => Effect::Add { id, fields: Fields::Slices(&fields) },
         };
         let before = stream.clone();
