@@ -258,6 +258,19 @@ impl PubSub {
         received
     }
 
+    /// How many times a message on the channel would be delivered now. **Cost**: as
+    /// [`PubSub::publish`].
+    pub fn receivers(&self, channel: &[u8]) -> usize {
+        if self.is_idle() {
+            return 0;
+        }
+        let registry = self.lock();
+        let patterns = registry.patterns.iter();
+        let matching = patterns.filter(|(pattern, _)| glob::matches(pattern, channel, false));
+        registry.channels.get(channel).map_or(0, BTreeMap::len)
+            + matching.map(|(_, subscribers)| subscribers.len()).sum::<usize>()
+    }
+
     /// SPUBLISH: the subscribers of the shard channel. Gives how many there are.
     pub fn publish_to_shard(&self, channel: &[u8], data: &[u8]) -> usize {
         if self.is_idle() {
@@ -449,6 +462,7 @@ mod tests {
         let counts = pubsub.subscribe(Kind::Channel, 1, &old_sink, b"news");
         assert_eq!((counts.replied(Kind::Channel), counts.replied(Kind::Shard)), (2, 0));
         pubsub.subscribe(Kind::Channel, 2, &new_sink, b"news");
+        assert_eq!(pubsub.receivers(b"news"), 3);
         assert_eq!(pubsub.publish(b"news", b"a\r\n"), 3);
         let frames = old.take();
         assert_eq!(frames[0], "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$3\r\na\r\n\r\n");

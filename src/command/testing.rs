@@ -3,6 +3,7 @@
 
 use super::{Out, OwnedRequest, Protocol, Ran, Wait, table};
 use crate::config::NotifyFlags;
+use crate::keyspace::txn::Notice;
 use crate::keyspace::{Change, DATABASES, Keyspace, LogBuffer, Rules, Spaces, Txn, Value};
 use crate::stream::{BlockLimits, Image, Stream, UnixMs};
 use std::hash::RandomState;
@@ -21,7 +22,7 @@ pub(super) struct World {
     pub(super) db: u8,
     /// The last wait that a command asked for.
     pub(super) wait: Option<Wait>,
-    events: Vec<crate::keyspace::txn::Event>,
+    notices: Vec<Notice>,
     log: LogBuffer,
     frames: Vec<Vec<u8>>,
 }
@@ -42,7 +43,7 @@ pub(super) fn world() -> World {
         protocol: Protocol::Resp2,
         db: 0,
         wait: None,
-        events: Vec::new(),
+        notices: Vec::new(),
         log: LogBuffer::new(0, true),
         frames: Vec::new(),
     }
@@ -80,8 +81,8 @@ impl World {
         let ran = table::lookup(&request).and_then(|row| {
             let mut list = [&mut self.space];
             let spaces = Spaces::new(&mut list);
-            let (log, events) = (&mut self.log, &mut self.events);
-            let mut txn = Txn::new(spaces, log, events, &self.rules, self.now);
+            let (log, notices) = (&mut self.log, &mut self.notices);
+            let mut txn = Txn::new(spaces, log, notices, &self.rules, self.now);
             txn.db = self.db;
             super::run(row.name, &request, &mut txn, &mut out)
         });
@@ -108,7 +109,7 @@ impl World {
     pub(super) fn with_txn(&mut self, act: impl FnOnce(&mut Txn<'_, '_>)) {
         let mut list = [&mut self.space];
         let spaces = Spaces::new(&mut list);
-        act(&mut Txn::new(spaces, &mut self.log, &mut self.events, &self.rules, self.now));
+        act(&mut Txn::new(spaces, &mut self.log, &mut self.notices, &self.rules, self.now));
         self.space.check();
         self.frames.push(self.log.payload().to_vec());
         self.log.clear();
@@ -133,7 +134,11 @@ impl World {
     /// Takes the events, as `name key`.
     pub(super) fn events(&mut self) -> Vec<String> {
         let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-        self.events.drain(..).map(|event| format!("{} {}", event.name, text(&event.key))).collect()
+        let events = self.notices.drain(..).filter_map(|notice| match notice {
+            Notice::Event(event) => Some(format!("{} {}", event.name, text(&event.key))),
+            Notice::Message { .. } => None,
+        });
+        events.collect()
     }
 
     /// Takes the count of changes.

@@ -12,6 +12,7 @@ use crate::command::table::{Name, Row};
 use crate::command::{KeyCommand as _, Out, Ran, Request};
 use crate::config::{Config, Protected};
 use crate::error::CommandError;
+use crate::keyspace::txn::Notice;
 use crate::pubsub::Kind;
 use crate::shard::Turn;
 use std::hash::{BuildHasher as _, RandomState};
@@ -194,10 +195,7 @@ fn on_server(
             memory::run(core, turn, name, out);
         }
         Name::ModuleList => out.array(0),
-        Name::Publish => out.count(core.pubsub.publish(request.arg(1), request.arg(2))),
-        Name::SPublish => {
-            out.count(core.pubsub.publish_to_shard(request.arg(1), request.arg(2)));
-        }
+        Name::Publish | Name::SPublish => publish(core, turn, name, request, out),
         Name::PubSubChannels
         | Name::PubSubNumPat
         | Name::PubSubNumSub
@@ -381,6 +379,29 @@ fn lolwut(core: &Core, out: &mut Out<'_>) {
      ~~~~~~~~~~~~~~~~~~~~~~~~\n";
     let (_, version) = info::advertised(&core.config());
     out.verbatim(&format!("{wheel}\nRedis ver. {version}\n"));
+}
+
+/// PUBLISH, SPUBLISH. What the turn has changed before is to be in the log before anybody hears of
+/// it.
+fn publish(
+    core: &Core,
+    turn: &mut Turn<'_, '_>,
+    name: Name,
+    request: &Request<'_>,
+    out: &mut Out<'_>,
+) {
+    let (channel, data) = (request.arg(1), request.arg(2));
+    let is_sharded = name == Name::SPublish;
+    let is_early = turn.is_untold();
+    out.count(match (is_early, is_sharded) {
+        (false, false) => core.pubsub.publish(channel, data),
+        (false, true) => core.pubsub.publish_to_shard(channel, data),
+        (true, false) => core.pubsub.receivers(channel),
+        (true, true) => core.pubsub.subscribers(Kind::Shard, channel),
+    });
+    if is_early {
+        turn.tell(Notice::Message { channel: channel.into(), data: data.into(), is_sharded });
+    }
 }
 
 fn pubsub(

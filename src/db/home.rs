@@ -374,10 +374,10 @@ impl Home {
         position
     }
 
-    /// Publishes the events of a turn, and has freed what it removed.
+    /// Tells others of a turn, and has freed what it removed.
     pub(super) fn hand_on(&self, shard: &mut Shard) {
         if shard.has_leftovers() {
-            self.core.publish(shard.take_events());
+            self.core.publish(shard.take_notices());
             self.core.discard(shard.take_garbage());
         }
     }

@@ -52,7 +52,7 @@ pub use transaction::Transaction;
 use crate::command::{Call, Reply};
 use crate::config::{CompatProfile, Config, Fsync, NotifyFlags};
 use crate::error::{Error, StorageError};
-use crate::keyspace::txn::Event;
+use crate::keyspace::txn::Notice;
 use crate::keyspace::{DATABASES, Rules, SLOTS, slot_of};
 use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, OsDisk};
@@ -364,16 +364,27 @@ impl Core {
         self.doors[shard].send(message).map_err(|_| Error::Stopped)
     }
 
-    /// Publishes keyspace events.
-    fn publish(&self, events: Vec<Event>) {
-        if events.is_empty() {
+    /// Publishes keyspace events and messages.
+    fn publish(&self, notices: Vec<Notice>) {
+        if notices.is_empty() {
             return;
         }
         let flags = self.config().notify_keyspace_events;
         let on_key = flags.contains(NotifyFlags::KEYSPACE);
         let on_event = flags.contains(NotifyFlags::KEYEVENT);
-        for event in events {
-            self.pubsub.notify(u32::from(event.db), event.name, &event.key, on_key, on_event);
+        for notice in notices {
+            match notice {
+                Notice::Event(event) => {
+                    let db = u32::from(event.db);
+                    self.pubsub.notify(db, event.name, &event.key, on_key, on_event);
+                }
+                Notice::Message { channel, data, is_sharded: false } => {
+                    self.pubsub.publish(&channel, &data);
+                }
+                Notice::Message { channel, data, is_sharded: true } => {
+                    self.pubsub.publish_to_shard(&channel, &data);
+                }
+            }
         }
     }
 

@@ -118,7 +118,7 @@ impl Core {
         // Nobody else waits for this thread.
         shard.wake(usize::MAX);
         if shard.has_leftovers() {
-            self.publish(shard.take_events());
+            self.publish(shard.take_notices());
             self.discard(shard.take_garbage());
         }
         drop(in_hand);

@@ -39,6 +39,22 @@ pub struct Event {
     pub key: Box<[u8]>,
 }
 
+/// What others are told once the changes before it are in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Something happened to a key.
+    Event(Event),
+    /// PUBLISH or, if `is_sharded`, SPUBLISH.
+    Message {
+        /// The channel.
+        channel: Box<[u8]>,
+        /// What is told.
+        data: Box<[u8]>,
+        /// Whether it is a shard channel.
+        is_sharded: bool,
+    },
+}
+
 /// A key that was looked up once, and expired if it was due.
 #[derive(Debug, Clone, Copy)]
 pub struct Key<'a> {
@@ -67,7 +83,7 @@ impl<'a> Key<'a> {
 pub struct Txn<'t, 's> {
     spaces: Spaces<'t, 's>,
     log: &'t mut LogBuffer,
-    events: &'t mut Vec<Event>,
+    notices: &'t mut Vec<Notice>,
     /// The settings.
     pub rules: &'t Rules,
     /// The wall clock, read once for the turn.
@@ -83,11 +99,11 @@ impl<'t, 's> Txn<'t, 's> {
     pub fn new(
         spaces: Spaces<'t, 's>,
         log: &'t mut LogBuffer,
-        events: &'t mut Vec<Event>,
+        notices: &'t mut Vec<Notice>,
         rules: &'t Rules,
         now: UnixMs,
     ) -> Self {
-        Txn { spaces, log, events, rules, now, db: 0, no_touch: false }
+        Txn { spaces, log, notices, rules, now, db: 0, no_touch: false }
     }
 
     /// The keyspaces in hand.
@@ -328,7 +344,8 @@ impl<'t, 's> Txn<'t, 's> {
     /// Notes a keyspace event, if its class is published.
     pub fn event(&mut self, class: NotifyFlags, name: &'static str, key: &Key<'_>) {
         if self.rules.notify.wants(class) {
-            self.events.push(Event { class, name, db: key.db, key: key.name.into() });
+            let event = Event { class, name, db: key.db, key: key.name.into() };
+            self.notices.push(Notice::Event(event));
         }
     }
 

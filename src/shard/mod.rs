@@ -16,7 +16,7 @@ pub mod waiters;
 use crate::command::table::{self, Row};
 use crate::command::{self, Out, Protocol, Ran, Request, Wait};
 use crate::error::{CommandError, StorageError};
-use crate::keyspace::txn::Event;
+use crate::keyspace::txn::Notice;
 use crate::keyspace::{
     DATABASES, Database, KeyName, Keyspace, LogBuffer, Rules, Spaces, Txn, Value, slot_of,
 };
@@ -46,7 +46,7 @@ pub struct Shard {
     waiters: Waiters,
     rules: Arc<Rules>,
     log: LogBuffer,
-    events: Vec<Event>,
+    notices: Vec<Notice>,
     /// Readers that the turn serves, with their replies.
     served: Vec<(oneshot::Sender<Woken>, Vec<u8>)>,
     /// Readers whose replies are in the log and who are to be told.
@@ -91,7 +91,7 @@ impl Shard {
             waiters: Waiters::default(),
             rules: rules.clone(),
             log: LogBuffer::new(FRAME_HEADER_MAX, logged),
-            events: Vec::new(),
+            notices: Vec::new(),
             served: Vec::new(),
             waking: VecDeque::new(),
             position: Position::default(),
@@ -228,9 +228,9 @@ impl Shard {
         self.position = self.position.max(position);
     }
 
-    /// Takes the keyspace events of the turn.
-    pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+    /// Takes what others are to be told of the turn.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Takes what was removed and may be large.
@@ -238,9 +238,9 @@ impl Shard {
         self.keyspace.take_garbage()
     }
 
-    /// Whether there are events or garbage to take.
+    /// Whether there are notices or garbage to take.
     pub fn has_leftovers(&self) -> bool {
-        !self.events.is_empty() || self.keyspace.has_garbage()
+        !self.notices.is_empty() || self.keyspace.has_garbage()
     }
 
     fn forget_waiter(&mut self, client: u64) {
@@ -321,7 +321,7 @@ impl<'t, 's> Turn<'t, 's> {
     /// Never: a turn has a shard.
     pub fn with_txn<R>(&mut self, run: impl FnOnce(&mut Txn<'_, '_>) -> R) -> R {
         let (first, rest) = self.shards.split_first_mut().expect("a turn has a shard");
-        let Shard { keyspace, log, events, rules, .. } = &mut **first;
+        let Shard { keyspace, log, notices, rules, .. } = &mut **first;
         let (mut one, mut all);
         let list = if rest.is_empty() {
             one = [keyspace];
@@ -331,7 +331,18 @@ impl<'t, 's> Turn<'t, 's> {
             all = std::iter::once(keyspace).chain(rest).collect::<Vec<_>>();
             &mut all[..]
         };
-        run(&mut Txn::new(Spaces::new(list), log, events, rules, self.now))
+        run(&mut Txn::new(Spaces::new(list), log, notices, rules, self.now))
+    /// Whether something of the turn is still to be logged or told, so that what is told now would
+    /// come too early.
+    pub fn is_untold(&self) -> bool {
+        self.shards().any(|shard| shard.log.is_urgent() || !shard.notices.is_empty())
+    }
+
+    /// Tells others something when the turn has ended and its changes are in the log.
+    pub fn tell(&mut self, notice: Notice) {
+        self.shards[0].notices.push(notice);
+    }
+
     }
 
     /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were

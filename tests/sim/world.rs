@@ -457,7 +457,7 @@ impl World {
         } else {
             self.shards[n].end_turn(None, true).map_err(|error| error.to_string())?;
         }
-        self.shards[n].take_events();
+        self.shards[n].take_notices();
         self.shards[n].take_garbage();
         self.compare_served(n, position)
     }

@@ -62,6 +62,32 @@ impl World {
         Ok(reply)
     }
 
+    /// Runs commands one after the other in one turn.
+    pub(in crate::db) fn in_one_turn(
+        &self,
+        commands: &[Vec<&str>],
+    ) -> Result<Vec<String>, crate::error::Error> {
+        let requests: Vec<OwnedRequest> = commands
+            .iter()
+            .map(|words| OwnedRequest::new(words.iter().map(|word| word.as_bytes())))
+            .collect();
+        let (core, caller) = (self.db.core().clone(), self.caller);
+        let (tell, told) = std::sync::mpsc::channel();
+        let visit = move |home: &Rc<Home>| {
+            let home = home.clone();
+            tokio::task::spawn_local(async move {
+                let all = ShardSet::Several((0..core.shards()).collect());
+                let work = move |turn: &mut Turn<'_, '_>| {
+                    let run = |request| run_one(&core, turn, request, &caller);
+                    requests.iter().map(run).collect::<Vec<_>>()
+                };
+                tell.send(home.visit(&all, work).await).unwrap();
+            });
+        };
+        self.db.core().call(0, visit).unwrap();
+        told.recv().unwrap().map(|(replies, _)| replies)
+    }
+
     /// The value of a field of INFO.
     pub(in crate::db) fn info(&self, field: &str) -> String {
         let text = self.run("INFO everything");
@@ -273,4 +299,46 @@ fn delays_are_kept_by_kind() {
     core.stats.thread(1).command(Name::XAdd).ran(1, 3000, true);
     let histogram = world.run("LATENCY HISTOGRAM xadd xlen");
     assert!(histogram.ends_with("*2\r\n:4\r\n:1\r\n"), "{histogram}");
+}
+
+/// Notes where the log is when it hears of something.
+struct Ears {
+    core: Arc<Core>,
+    heard: std::sync::Mutex<Vec<(String, crate::persist::Position)>>,
+}
+
+impl crate::pubsub::Sink for Ears {
+    fn push(&self, message: &crate::pubsub::Message) {
+        let text = String::from_utf8_lossy(&message.resp2()).into_owned();
+        self.heard.lock().unwrap().push((text, self.core.aof().unwrap().end()));
+    }
+}
+
+#[test]
+fn nobody_hears_of_what_is_not_in_the_log_yet() {
+    let settings = [("appendonly", "yes"), ("notify-keyspace-events", "AKE")];
+    let world = World::open(&FaultDisk::new(1), &settings).unwrap();
+    let core = world.db.core().clone();
+    let ears = Arc::new(Ears { core: core.clone(), heard: std::sync::Mutex::default() });
+    let sink: Arc<dyn crate::pubsub::Sink> = ears.clone();
+    core.pubsub.subscribe(Kind::Channel, 1, &sink, b"c");
+    core.pubsub.subscribe(Kind::Pattern, 1, &sink, b"[c_]*");
+    core.pubsub.subscribe(Kind::Shard, 1, &sink, b"c");
+    let before = core.aof().unwrap().end();
+    let commands = ["SET k 1", "PUBLISH c one", "SPUBLISH c two", "SET k 2", "PUBLISH c three"];
+    let commands = commands.map(|words| words.split(' ').collect::<Vec<_>>());
+    let replies = world.in_one_turn(&commands).unwrap();
+    assert_eq!(replies, ["+OK\r\n", ":2\r\n", ":1\r\n", "+OK\r\n", ":2\r\n"]);
+    let heard = std::mem::take(&mut *ears.heard.lock().unwrap());
+    let end = core.aof().unwrap().end();
+    assert!(end > before && heard.iter().all(|(_, at)| *at == end), "{heard:?}");
+    // In the order in which it happened.
+    let last = |text: &str| text.lines().last().unwrap_or_default().to_owned();
+    let told: Vec<String> = heard.iter().map(|(text, _)| last(text)).collect();
+    let set = ["set", "k"];
+    let expected = [&set[..], &["one", "one", "two"], &set, &["three", "three"]].concat();
+    assert_eq!(told, expected);
+    // What tells of nothing that changed is heard at once.
+    assert_eq!(world.run("PUBLISH c four"), ":2\r\n");
+    assert_eq!(ears.heard.lock().unwrap().len(), 2);
 }
