@@ -311,10 +311,13 @@ impl Aof {
         Ok(Position(end))
     }
 
-    /// Changes when the log is made durable.
+    /// Changes when the log is made durable. What was appended before is synced: whoever waits for
+    /// that would otherwise never hear of it under [`SyncPolicy::No`].
     pub fn set_policy(&self, policy: SyncPolicy) {
-        self.log.policy.store(policy_code(policy), Ordering::Release);
-        self.log.wake();
+        let code = policy_code(policy);
+        if self.log.policy.swap(code, Ordering::AcqRel) != code {
+            self.request_sync();
+        }
     }
 
     /// Begins a new segment, unless the current one has no frames yet; returns where it starts.

@@ -274,6 +274,17 @@ fn a_file_system_that_cannot_allocate_gets_zeros() {
     for _ in 0..100 {
         aof.room(100, true).unwrap();
         append(&aof, &[1; 100], &mut frames).unwrap();
+#[test]
+fn what_was_appended_before_the_policy_changes_is_synced() {
+    let disk = FaultDisk::new(1);
+    let directory = Directory::open(DIR, Arc::new(disk)).unwrap();
+    let options = AofOptions { sync_thread: true, ..options(SyncPolicy::EverySec) };
+    let (aof, _) = Aof::open(directory, options, Position(0), &mut |_, _| Ok(())).unwrap();
+    let end = append(&aof, b"somebody waits for it", &mut Vec::new()).unwrap();
+    aof.set_policy(SyncPolicy::No);
+    wait_until("it is durable", || aof.durable() >= end);
+}
+
     }
     assert_eq!(open(&disk.kill()).unwrap().2, frames);
 }
