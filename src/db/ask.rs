@@ -430,8 +430,8 @@ impl Sent {
         let (core, now) = (self.core.clone(), turn.now());
         if self.caller.in_transaction {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
-            let mut requests = self.requests.iter().zip(&self.rows);
-            match requests.find_map(|(request, row)| core.write_refusal(row, &request, now)) {
+            let commands = self.rows.iter().copied().zip(self.requests.iter());
+            match core.write_refusal_of_all(commands, now) {
                 Some(error) => {
                     out.error(&error);
                     return ran;

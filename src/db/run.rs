@@ -164,6 +164,33 @@ impl Core {
         request: &Request<'_>,
         now: UnixMs,
     ) -> Option<CommandError> {
+        self.write_refusal_behind(0, row, request, now)
+    }
+
+    /// Why one of the commands of a transaction may not run now. There is to be room for all of
+    /// them, as they run without a look between.
+    pub(crate) fn write_refusal_of_all<'a>(
+        &self,
+        commands: impl IntoIterator<Item = (&'static Row, Request<'a>)>,
+        now: UnixMs,
+    ) -> Option<CommandError> {
+        let mut before = 0;
+        commands.into_iter().find_map(|(row, request)| {
+            let refusal = self.write_refusal_behind(before, row, &request, now);
+            before += request.from(0).map(<[u8]>::len).sum::<usize>() + RECORD_BYTES;
+            refusal
+        })
+    }
+
+    /// [`Core::write_refusal`] behind others that may add so many bytes to the log.
+    #[inline]
+    fn write_refusal_behind(
+        &self,
+        before: usize,
+        row: &Row,
+        request: &Request<'_>,
+        now: UnixMs,
+    ) -> Option<CommandError> {
         let growing = row.flags.has(Flags::DENYOOM);
         if growing && self.is_memory_full(now) {
             return Some(CommandError::OutOfMemory);
@@ -176,7 +203,7 @@ impl Core {
             return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
         };
         // The heads of the arguments counted, too: a bound is enough.
-        aof.room(request.buffer.len() + RECORD_BYTES, growing)
+        aof.room(before + request.buffer.len() + RECORD_BYTES, growing)
             .err()
             .map(|error| misconfigured(&error))
     }

@@ -173,9 +173,8 @@ impl Connection {
             return Some(CommandError::Fixed(text));
         }
         let now = self.home.now();
-        let refusal = queue
-            .iter()
-            .find_map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now));
+        let commands = queue.iter().map(|one| (one.row, one.request.request()));
+        let refusal = self.home.core().write_refusal_of_all(commands, now);
         refusal.map(|error| CommandError::quoting(DISCARDED, &[&error.wire()]))
     }
 

@@ -1,6 +1,6 @@
 //! Calls that wait, and calls while the log fails.
 
-use crate::command::Reply;
+use crate::command::{OwnedRequest, Reply, table};
 use crate::db::admin::tests::World;
 use crate::testing::{EIO, ENOSPC, Fault, FaultDisk, Op};
 use std::time::{Duration, Instant};
@@ -73,4 +73,20 @@ fn a_read_that_finds_a_key_expired_goes_on_while_the_log_takes_nothing() {
             assert_eq!(ask("GET k").unwrap().as_text(), Some("new"));
         }
     }
+}
+
+#[test]
+fn a_transaction_is_refused_if_the_disk_has_no_room_for_all_of_it() {
+    let disk = FaultDisk::new(1);
+    let world = World::open(&disk, LOG).unwrap();
+    world.db.command(["SET", "k", "old"]).wait().unwrap();
+    disk.set_capacity(disk.used());
+    let core = world.db.core();
+    let value = "v".repeat(100_000);
+    let request = OwnedRequest::new(["SET", "k", &value].map(str::as_bytes));
+    let row = table::lookup(&request.request()).unwrap();
+    let commands = |n| std::iter::repeat_with(|| (row, request.request())).take(n);
+    let refused = |n| core.write_refusal_of_all(commands(n), core.now()).is_some();
+    let fit = (1..10_000).find(|n| refused(*n)).expect("the disk is full") - 1;
+    assert!(fit > 1 && !refused(fit), "one fits by far");
 }
