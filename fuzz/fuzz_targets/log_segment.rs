@@ -103,7 +103,7 @@ fn try_log(frames: &[u8], split: usize) {
     }
     let input = frames.len() + 2 * SEGMENT_HEADER;
     let from = Position(0);
-    let looked = memory::bounded(input, || replay(|visit| inspect(&directory, from, visit)));
+    let looked = memory::bounded(input, || replay(|visit| inspect(&directory, from, false, visit)));
     if let Ok((_, space)) = &looked {
         space.check();
     }

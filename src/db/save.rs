@@ -6,8 +6,10 @@
 //! commands. SAVE does the same with the shards kept in hand.
 //!
 //! Where there is a directory there is a log file, even if `appendonly` is no: then changes do not
-//! enter it. Where nothing was logged since the last snapshot, the next one stands behind a mark,
-//! so that no two have one position.
+//! enter it. A snapshot to which the log does not lead, because of that or because the log has
+//! failed, is *alone*: the log goes on behind it, and what is asked for on the way is kept. Of the
+//! other snapshots, one before which nothing was logged since the last stands behind a mark, so
+//! that no two have one position.
 
 use super::home::{Home, Message, ShardSet};
 use super::{Core, process, sync_policy};
@@ -279,10 +281,22 @@ fn storage(core: &Core) -> Result<&Storage, StorageError> {
     Ok(storage)
 }
 
+/// Why a snapshot is taken that was wanted for this: if the log has failed, it takes its place.
+fn cause_now(core: &Core, cause: Cause) -> Cause {
+    match cause {
+        _ if core.has_log_failed() => Cause::Resume,
+        // Another snapshot has been faster.
+        Cause::Resume => Cause::Save,
+        Cause::Save | Cause::Rewrite => cause,
+    }
+}
+
 /// Where a snapshot begins.
 struct Barrier {
     position: Position,
     epoch: u32,
+    /// Whether the log does not lead to it.
+    alone: bool,
 }
 
 /// Refuses a snapshot that the disk would not hold: it would take the space that the log needs.
@@ -309,16 +323,16 @@ fn barrier(
     cause: Cause,
 ) -> Result<Barrier, StorageError> {
     let logging = core.saver.logging.load(Ordering::Acquire);
-    if cause == Cause::Resume {
-        turn.shards_mut().for_each(Shard::hold_log);
+    let alone = !logging || cause == Cause::Resume;
+    let flushed = turn.flush(core.aof());
+    let position = if alone {
+        // Whoever waits for what the log does not take is told at the end of the turn.
+        storage.aof.hold()
     } else {
-        turn.end(core.aof())?;
-    }
-    let mut position = storage.aof.end();
-    // A log that has failed takes no mark; then the snapshot takes the place of an older one.
-    if cause != Cause::Resume && (!logging || core.saver.base() == position) {
-        position = storage.aof.append_mark()?;
-    }
+        flushed?;
+        let end = storage.aof.end();
+        if core.saver.base() == end { storage.aof.append_mark()? } else { end }
+    };
     let (mut epoch, mut changes) = (0, 0);
     for shard in turn.shards_mut() {
         let space = shard.keyspace_mut();
@@ -327,7 +341,7 @@ fn barrier(
     }
     core.saver.changes.iter().for_each(|published| published.store(0, Ordering::Relaxed));
     core.saver.state().unsaved += changes;
-    Ok(Barrier { position, epoch })
+    Ok(Barrier { position, epoch, alone })
 }
 
 /// Takes a snapshot now, with all shards in hand until it is done.
@@ -335,9 +349,9 @@ pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position,
     if let Some(running) = core.saver.state().running {
         return Err(Refusal::Busy(running.cause));
     }
-    let running = Running { cause: Cause::Save, since: Instant::now() };
+    let running = Running { cause: cause_now(core, Cause::Save), since: Instant::now() };
     let mut kept = core.saver.state().kept.clone();
-    let taken = take_now(core, turn, &mut kept);
+    let taken = take_now(core, turn, running.cause, &mut kept);
     let done = taken.as_ref().map(|taken| taken.summary.position);
     let done = done.map_err(|error| Refusal::Storage(error.clone()));
     account(core, running, kept, taken);
@@ -347,15 +361,17 @@ pub(super) fn save_now(core: &Core, turn: &mut Turn<'_, '_>) -> Result<Position,
 fn take_now(
     core: &Core,
     turn: &mut Turn<'_, '_>,
+    cause: Cause,
     kept: &mut Vec<Position>,
 ) -> Result<Taken, StorageError> {
     let storage = storage(core)?;
     check_space(core, storage)?;
-    let Barrier { position, epoch } = barrier(core, turn, storage, Cause::Save)?;
+    let Barrier { position, epoch, alone } = barrier(core, turn, storage, cause)?;
     let mut shard = 0;
     let (directory, aof) = (&storage.directory, &storage.aof);
-    rotate(aof);
-    let taken = checkpoint::take(directory, Some(aof), position, &mut || {
+    let log = (!alone).then_some(&**aof);
+    log.iter().for_each(|log| rotate(log));
+    let taken = checkpoint::take(directory, log, position, &mut || {
         let Some(current) = turn.shards_mut().nth(shard) else { return Ok(None) };
         let mut frozen = Vec::new();
         let number = u16::try_from(shard).unwrap_or(u16::MAX);
@@ -363,10 +379,7 @@ fn take_now(
         Ok(Some(Slice { shard: number, frozen }))
     });
     turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
-    if taken.is_ok() {
-        retire(directory, aof, kept, position);
-    }
-    taken
+    conclude(taken, directory, aof, alone, position, kept)
 }
 
 /// Begins a segment near a snapshot, so that the one before can go when its time comes.
@@ -375,6 +388,27 @@ fn rotate(aof: &Aof) {
         // The log goes on where it is.
         tracing::warn!("no new segment of the log: {error}");
     }
+}
+
+/// What follows when a snapshot was taken: the log goes on behind it if it is alone, and what is
+/// not needed any more goes.
+fn conclude(
+    taken: Result<Taken, StorageError>,
+    directory: &Directory,
+    aof: &Aof,
+    alone: bool,
+    position: Position,
+    kept: &mut Vec<Position>,
+) -> Result<Taken, StorageError> {
+    let taken = match taken {
+        Ok(taken) if alone => aof.resume(position).map(|()| taken),
+        taken => taken,
+    };
+    match &taken {
+        Ok(_) => retire(directory, aof, kept, position),
+        Err(_) => aof.give_up(),
+    }
+    taken
 }
 
 fn retire(directory: &Directory, aof: &Aof, kept: &mut Vec<Position>, newest: Position) {
@@ -390,6 +424,7 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
     if let Some(running) = core.saver.state().running {
         return Err(Refusal::Busy(running.cause));
     }
+    let cause = cause_now(core, cause);
     let running = Running { cause, since: Instant::now() };
     core.saver.state().tried = Some(running.since);
     Ok(start(core, turn, running).inspect_err(|error| {
@@ -401,7 +436,7 @@ pub(super) fn begin(core: &Core, turn: &mut Turn<'_, '_>, cause: Cause) -> Resul
 fn start(core: &Core, turn: &mut Turn<'_, '_>, running: Running) -> Result<(), StorageError> {
     let storage = storage(core)?;
     check_space(core, storage)?;
-    let Barrier { position, epoch } = barrier(core, turn, storage, running.cause)?;
+    let Barrier { position, epoch, alone } = barrier(core, turn, storage, running.cause)?;
     let keys: usize = turn.shards().map(|shard| shard.keyspace().keys()).sum();
     core.saver.progress.total.store(keys as u64, Ordering::Relaxed);
     core.saver.progress.done.store(0, Ordering::Relaxed);
@@ -412,6 +447,7 @@ fn start(core: &Core, turn: &mut Turn<'_, '_>, running: Running) -> Result<(), S
         running,
         position,
         epoch,
+        alone,
         kept: core.saver.state().kept.clone(),
         progress: core.saver.progress.clone(),
     };
@@ -420,10 +456,8 @@ fn start(core: &Core, turn: &mut Turn<'_, '_>, running: Running) -> Result<(), S
     let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(|| job.run());
     let thread = thread.map_err(|error| {
         core.saver.state().running = None;
-        turn.shards_mut().for_each(|shard| {
-            shard.keyspace_mut().end_handover(epoch);
-            shard.release_log();
-        });
+        turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
+        storage.aof.give_up();
         StorageError::io("snapshot", "start thread", &error)
     })?;
     core.saver.state().thread = Some(thread);
@@ -438,6 +472,7 @@ struct Job {
     running: Running,
     position: Position,
     epoch: u32,
+    alone: bool,
     kept: Vec<Position>,
     progress: Arc<SaveProgress>,
 }
@@ -448,13 +483,13 @@ type Handed = (Vec<Frozen>, bool);
 impl Job {
     fn run(mut self) {
         process::step_back();
-        if self.running.cause != Cause::Resume {
+        if !self.alone {
             rotate(&self.aof);
         }
         let mut asked: VecDeque<(usize, Receiver<Handed>)> =
             (0..self.doors.len()).map(|shard| (shard, self.ask(shard))).collect();
-        let aof = (self.running.cause != Cause::Resume).then_some(&*self.aof);
-        let taken = checkpoint::take(&self.directory, aof, self.position, &mut || {
+        let log = (!self.alone).then_some(&*self.aof);
+        let taken = checkpoint::take(&self.directory, log, self.position, &mut || {
             let Some((shard, answer)) = asked.pop_front() else { return Ok(None) };
             let stopped = |_| StorageError::Stopped("a shard hands over no more".to_owned());
             let (frozen, more) = answer.recv().map_err(stopped)?;
@@ -466,9 +501,8 @@ impl Job {
             self.progress.done.fetch_add(keys as u64, Ordering::Relaxed);
             Ok(Some(Slice { shard: u16::try_from(shard).unwrap_or(u16::MAX), frozen }))
         });
-        if taken.is_ok() {
-            retire(&self.directory, &self.aof, &mut self.kept, self.position);
-        }
+        let Job { directory, aof, alone, position, kept, .. } = &mut self;
+        let taken = conclude(taken, directory, aof, *alone, *position, kept);
         let epoch = self.epoch;
         for door in self.doors.iter().filter(|_| taken.is_err()) {
             let give_up = Message::Visit(Box::new(move |home: &Rc<Home>| {
@@ -479,9 +513,9 @@ impl Job {
             // A thread that has stopped holds nothing.
             drop(door.send(give_up));
         }
-        let Job { running, position, kept, .. } = self;
+        let Job { running, kept, .. } = self;
         let done = Message::Call(Box::new(move |home: &Rc<Home>| {
-            finish(home, running, position, kept, taken);
+            account(home.core(), running, kept, taken);
         }));
         drop(self.doors[0].send(done));
     }
@@ -509,44 +543,7 @@ impl Job {
     }
 }
 
-/// Notes how a snapshot went, on the first shard's thread.
-fn finish(
-    home: &Rc<Home>,
-    running: Running,
-    position: Position,
-    kept: Vec<Position>,
-    taken: Result<Taken, StorageError>,
-) {
-    let ok = taken.is_ok();
-    if running.cause != Cause::Resume {
-        account(home.core(), running, kept, taken);
-        return;
-    }
-    let home = home.clone();
-    tokio::task::spawn_local(async move {
-        let core = home.core().clone();
-        let set = all_shards(&core);
-        let resumed = home.visit(&set, move |turn| resume(&core, turn, position, ok)).await;
-        let resumed = resumed.map_err(|error| StorageError::Stopped(error.to_string()));
-        let taken = taken.and_then(|taken| resumed?.0.map(|()| taken));
-        account(home.core(), running, kept, taken);
-    });
-}
-
-/// The log goes on behind a snapshot, or everything stays as it was.
-fn resume(
-    core: &Core,
-    turn: &mut Turn<'_, '_>,
-    position: Position,
-    saved: bool,
-) -> Result<(), StorageError> {
-    turn.shards_mut().for_each(Shard::release_log);
-    let Some(storage) = core.saver.storage.get().filter(|_| saved) else { return Ok(()) };
-    storage.aof.resume(position)?;
-    // What has changed since the barrier.
-    turn.shards_mut().try_for_each(|shard| shard.end_turn(Some(&storage.aof), true).map(drop))
-}
-
+/// Notes how a snapshot went.
 fn account(core: &Core, running: Running, kept: Vec<Position>, taken: Result<Taken, StorageError>) {
     let Running { cause, since } = running;
     let mut state = core.saver.state();
@@ -649,8 +646,8 @@ pub(super) fn switch(core: &Core, turn: &mut Turn<'_, '_>, on: bool) -> Result<(
     if on {
         save_now(core, turn)?;
     } else {
-        let position = turn.end(core.aof())?;
-        core.aof().map_or(Ok(position), Aof::sync)?;
+        turn.flush(core.aof())?;
+        core.aof().map_or(Ok(()), |aof| aof.sync().map(drop))?;
     }
     core.saver.logging.store(on, Ordering::Release);
     turn.shards_mut().for_each(|shard| shard.set_logged(on));
@@ -723,7 +720,8 @@ pub(crate) async fn shut_down_from_outside(
 fn wants_save_at_close(core: &Core) -> bool {
     let logging = core.saver.logging.load(Ordering::Acquire);
     let by_settings = !logging && !core.config().save.is_empty();
-    core.saver.state().at_close.unwrap_or(by_settings)
+    let asked = core.saver.state().at_close;
+    asked.unwrap_or_else(|| by_settings || core.has_log_failed())
 }
 
 /// The snapshot of a clean stop, while the shards still run.
@@ -731,11 +729,26 @@ pub(super) fn save_at_close(core: &Core) {
     if !wants_save_at_close(core) {
         return;
     }
-    let thread = core.saver.state().thread.take();
-    if let Some(thread) = thread {
-        // Its last word is in the first shard's inbox before ours.
-        drop(thread.join());
+    let saved = loop {
+        let thread = core.saver.state().thread.take();
+        if let Some(thread) = thread {
+            // Its last word is in the first shard's inbox before ours.
+            drop(thread.join());
+        }
+        let saved = ask_for_save(core);
+        // Another one has begun meanwhile, of a state that may be older.
+        if !matches!(saved, Some(Err(Refusal::Busy(_)))) {
+            break saved;
+        }
+    };
+    if !matches!(saved, Some(Ok(()))) {
+        tracing::error!("what changed since the last snapshot is not saved");
     }
+}
+
+/// Has the shards take the snapshot of a clean stop, if anything is to be saved; `None` if they
+/// have stopped.
+fn ask_for_save(core: &Core) -> Option<Result<(), Refusal>> {
     let (tell, told) = channel();
     let call = core.call(0, move |home| {
         let home = home.clone();
@@ -747,16 +760,16 @@ pub(super) fn save_at_close(core: &Core) {
                 let state = core.saver.state();
                 let changed = counted + state.unsaved > 0 || state.at_close == Some(true);
                 drop(state);
-                if changed { save_now(&core, turn).map(drop) } else { Ok(()) }
+                let wanted = changed || core.has_log_failed();
+                if wanted { save_now(&core, turn).map(drop) } else { Ok(()) }
             };
             // The caller waits.
             drop(tell.send(home.visit(&set, save).await));
         });
     });
-    let saved = call.ok().and_then(|()| told.recv().ok());
-    if !matches!(saved, Some(Ok((Ok(()), _)))) {
-        tracing::error!("what changed since the last snapshot is not saved");
-    }
+    call.ok()?;
+    let (saved, _) = told.recv().ok()?.ok()?;
+    Some(saved)
 }
 
 #[cfg(test)]

@@ -138,11 +138,6 @@ impl LogBuffer {
         self.urgent
     }
 
-    /// Whether a reply waits for one of the changes; from now on none does.
-    pub fn take_urgency(&mut self) -> bool {
-        std::mem::take(&mut self.urgent)
-    }
-
     /// The buffer with the free room in front.
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes

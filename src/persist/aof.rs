@@ -10,6 +10,9 @@
 //! - A file whose write or sync failed is never written again: the log is *broken* and refuses,
 //!   until [`Aof::resume`] goes on in a new file behind a new snapshot. Only a full disk heals by
 //!   itself: what did not fit is kept in memory, in order, and written when there is space.
+//! - A snapshot of a state that the log does not lead to, because the log is broken or nothing was
+//!   logged, stands [`GAP`] behind the end of it, and so does the segment that goes on from there:
+//!   whoever comes from an older snapshot finds that something is missing.
 //! - A segment is made under a temporary name, complete with its header, and then renamed: a
 //!   name that a reader believes never stands for a file that the log did not go on in.
 
@@ -106,6 +109,10 @@ pub struct AofCounters {
     pub kept_bytes: u64,
 }
 
+/// What lies between the end of a log and a snapshot that it does not lead to: no frame has the
+/// positions in it.
+const GAP: u64 = 1;
+
 /// Called with each new durable position, or with what broke the log.
 pub type Listener = Box<dyn Fn(Result<Position, StorageError>) + Send + Sync>;
 
@@ -136,7 +143,7 @@ impl Aof {
         visit: &mut Visit<'_>,
     ) -> Result<(Arc<Aof>, Recovered), StorageError> {
         let segments = directory.segments()?;
-        let mut walk = reader::walk(&directory, &segments, from, visit)?;
+        let mut walk = reader::walk(&directory, &segments, from, false, visit)?;
         if let Some(cut) = &mut walk.cut {
             if !options.cuts_torn_end {
                 return Err(StorageError::Damaged {
@@ -331,14 +338,29 @@ impl Aof {
         result.map(Position)
     }
 
-    /// Goes on after a failure, in a new segment at the end of the log. A snapshot through that
-    /// end must be durable: of the failed file nothing is used any more.
+    /// Gives the position of a snapshot of the state as it is now, to which the log does not lead.
+    /// Nothing is written to the log until [`Aof::resume`] or [`Aof::give_up`]: frames that are
+    /// appended are kept for the segment behind the snapshot, in their order.
+    pub fn hold(&self) -> Position {
+        let mut tail = lock(&self.log.tail);
+        tail.held = Some(Vec::new());
+        Position(tail.end() + GAP)
+    }
+
+    /// The snapshot for which the log was held could not be taken. The next one will have what the
+    /// frames kept for it say.
+    pub fn give_up(&self) {
+        lock(&self.log.tail).held = None;
+    }
+
+    /// Goes on in a new segment behind a snapshot to which the log does not lead, which must be
+    /// durable: of the file before nothing is used any more. What was kept follows at once.
     ///
     /// # Errors
-    /// The new segment cannot be made durable; the log refuses as before.
+    /// The new segment cannot be made durable; the log is as it was before it was held.
     ///
     /// # Panics
-    /// If `snapshot` is not the end of the log: then frames would be lost.
+    /// If `snapshot` is not what [`Aof::hold`] gave: then frames would be lost.
     pub fn resume(&self, snapshot: Position) -> Result<(), StorageError> {
         self.log.resume(snapshot.0)
     }
@@ -412,6 +434,9 @@ struct Tail {
     written: u64,
     /// Frames that a full disk refused.
     unwritten: Vec<u8>,
+    /// While a snapshot is taken to which the log does not lead: the buffers of frames that follow
+    /// it.
+    held: Option<Vec<Vec<u8>>>,
     /// The durable position that the last frame or the header names.
     proven: u64,
     /// Where the next segment is due.
@@ -489,6 +514,7 @@ impl Log {
             starts,
             written: end,
             unwritten: Vec::new(),
+            held: None,
             proven: end,
             rotate_at: end.saturating_add(options.segment_bytes),
             failure: None,
@@ -541,6 +567,10 @@ impl Log {
         buffer: &mut [u8],
         payload_crc: u64,
     ) -> Result<u64, StorageError> {
+        if let Some(held) = &mut tail.held {
+            held.push(buffer.to_vec());
+            return Err(StorageError::Stopped("a snapshot is to take its place".to_owned()));
+        }
         if let Some(failure) = &tail.failure {
             return Err(StorageError::Stopped(failure.to_string()));
         }
@@ -670,18 +700,17 @@ impl Log {
     fn resume(&self, snapshot: u64) -> Result<(), StorageError> {
         let _syncing = lock(&self.syncing);
         let mut tail = lock(&self.tail);
-        assert_eq!(snapshot, tail.end(), "the snapshot covers the whole log");
-        if tail.starts.last() == Some(&Position(snapshot)) {
-            // Without a file it was only planned.
-            if self.directory.segments()?.contains(&Position(snapshot)) {
-                self.directory.set_aside(Position(snapshot))?;
-            }
-            tail.starts.pop();
-        }
+        assert_eq!(snapshot, tail.end() + GAP, "the snapshot covers the whole log");
+        let held = tail.held.take().expect("the log is held while the snapshot is taken");
+        // A file of this name is left of an attempt that failed here, and has no frames.
         let segment = Segment::planned(&self.directory, snapshot, snapshot);
         segment.make(&self.directory, self.options)?;
         segment.sync()?;
         self.directory.sync()?;
+        if !tail.segment.is_made() {
+            // It was only planned.
+            tail.starts.pop();
+        }
         tail.starts.push(Position(snapshot));
         tail.segment = Arc::new(segment);
         tail.unsynced.clear();
@@ -692,12 +721,19 @@ impl Log {
         tail.rotate_at = snapshot.saturating_add(self.options.segment_bytes);
         tail.failure = None;
         self.ahead.store(tail.segment.ahead.load(Ordering::Acquire), Ordering::Release);
+        self.end.store(snapshot, Ordering::Release);
         self.durable.store(snapshot, Ordering::Release);
-        self.unsynced.store(false, Ordering::Release);
+        self.unsynced.store(!held.is_empty(), Ordering::Release);
         self.disk_full.store(false, Ordering::Release);
         self.refusing.store(false, Ordering::Release);
+        for mut buffer in held {
+            let payload_crc = frame::payload_crc(&buffer[FRAME_HEADER_MAX..]);
+            // A failure is kept in the log and told to its listeners.
+            let _ = self.write_frame(&mut tail, &mut buffer, payload_crc);
+        }
         drop(tail);
         self.notify(&Ok(Position(snapshot)));
+        self.wake();
         Ok(())
     }
 

@@ -81,7 +81,7 @@ fn check_log(
     let segments = directory.segments()?;
     let Some(&first) = segments.first() else { return Ok(()) };
     let mut frames = vec![(0_u64, 0_u64); segments.len()];
-    let read = aof::inspect(directory, first, &mut |position, payload| {
+    let read = aof::inspect(directory, first, true, &mut |position, payload| {
         let at = segments.partition_point(|start| *start < position).saturating_sub(1);
         let mut changes = 0;
         Change::decode_all(payload, &mut |_| {
@@ -122,7 +122,7 @@ fn try_start(directory: &Directory) -> Result<String, StorageError> {
     let from = snapshot.map(|loaded| loaded.position).unwrap_or_default();
     let told = LoadProgress::default();
     let log = recovery::replay(directory.path(), from, &mut [&mut space], &told, |visit| {
-        aof::inspect(directory, from, visit)
+        aof::inspect(directory, from, false, visit)
     })?;
     let keys: usize = (0..DATABASES).map(|db| space.database(db).len()).sum();
     let base = match snapshot {
@@ -216,7 +216,7 @@ fn replay_what_fits(
     missing: &mut Vec<String>,
 ) -> Position {
     let (mut reached, mut unproven) = (from, BTreeSet::new());
-    let read = aof::inspect(directory, from, &mut |position, payload| {
+    let read = aof::inspect(directory, from, false, &mut |position, payload| {
         let mut spaces = [&mut *space];
         let mut spaces = Spaces::new(&mut spaces);
         let decoded = Change::decode_all(payload, &mut |change| {

@@ -55,8 +55,8 @@ pub struct Shard {
     position: Position,
     /// Whether keys expire though nobody asks for them.
     expires: bool,
-    /// Whether changes are kept for the log that follows a failed one.
-    holds_log: bool,
+    /// Why a change of the turn that a reply waits for may not be in the log.
+    lost: Option<StorageError>,
 }
 
 /// Who blocks, and how it will be told.
@@ -96,7 +96,7 @@ impl Shard {
             waking: VecDeque::new(),
             position: Position::default(),
             expires: true,
-            holds_log: false,
+            lost: None,
         };
         shard.set_rules(rules);
         shard
@@ -121,18 +121,6 @@ impl Shard {
     /// Keeps a log of the changes from now on, or not.
     pub fn set_logged(&mut self, logged: bool) {
         self.log.set_enabled(logged);
-    }
-
-    /// The log has failed, and a snapshot of the state as it is now will take its place: forgets
-    /// changes that are not in the log and keeps those to come.
-    pub fn hold_log(&mut self) {
-        self.log.clear();
-        self.holds_log = true;
-    }
-
-    /// The log goes on, or the snapshot failed: [`Shard::end_turn`] appends again.
-    pub fn release_log(&mut self) {
-        self.holds_log = false;
     }
 
     /// Lets keys expire though nobody asks for them, or not (DEBUG SET-ACTIVE-EXPIRE).
@@ -174,31 +162,22 @@ impl Shard {
     /// they are in the log is unknown, so no reply of the turn may leave.
     pub fn end_turn(&mut self, aof: Option<&Aof>, all: bool) -> Result<Position, StorageError> {
         let urgent = self.log.is_urgent();
+        let mut lost = self.lost.take();
         if let Some(aof) = aof
             && (urgent || (all && !self.log.is_empty()))
         {
-            if self.holds_log {
-                if self.log.take_urgency() {
-                    self.served.clear();
-                    let error = StorageError::Stopped("a snapshot is to take its place".to_owned());
-                    return Err(error);
-                }
-            } else if !urgent && aof.is_broken() {
-                // No reply tells of these changes, and the log takes none.
-                self.log.clear();
-            } else {
-                let appended = aof.append(self.log.bytes_mut());
-                self.log.clear();
-                match appended {
-                    Ok(position) => self.position = position,
-                    Err(error) if urgent => {
-                        self.served.clear();
-                        return Err(error);
-                    }
-                    // The log says why it takes nothing; no reply tells of these changes.
-                    Err(_) => {}
-                }
+            let appended = aof.append(self.log.bytes_mut());
+            self.log.clear();
+            match appended {
+                Ok(position) => self.position = position,
+                Err(error) if urgent => _ = lost.get_or_insert(error),
+                // The log says why it takes nothing; no reply tells of these changes.
+                Err(_) => {}
             }
+        }
+        if let Some(error) = lost {
+            self.served.clear();
+            return Err(error);
         }
         let broken = !urgent && aof.is_some_and(Aof::is_broken);
         let position = if broken { Position::default() } else { self.position };
@@ -332,17 +311,6 @@ impl<'t, 's> Turn<'t, 's> {
             &mut all[..]
         };
         run(&mut Txn::new(Spaces::new(list), log, notices, rules, self.now))
-    /// Whether something of the turn is still to be logged or told, so that what is told now would
-    /// come too early.
-    pub fn is_untold(&self) -> bool {
-        self.shards().any(|shard| shard.log.is_urgent() || !shard.notices.is_empty())
-    }
-
-    /// Tells others something when the turn has ended and its changes are in the log.
-    pub fn tell(&mut self, notice: Notice) {
-        self.shards[0].notices.push(notice);
-    }
-
     }
 
     /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were
@@ -362,6 +330,30 @@ impl<'t, 's> Turn<'t, 's> {
         let position = first.end_turn(aof, true)?;
         others.iter_mut().for_each(|shard| shard.reached(position));
         Ok(position)
+    }
+
+    /// Appends what has changed so far, in the middle of the turn: what follows goes by the end of
+    /// the log.
+    ///
+    /// # Errors
+    /// As [`Turn::end`], which then fails too.
+    pub fn flush(&mut self, aof: Option<&Aof>) -> Result<(), StorageError> {
+        let ended = self.end(aof);
+        if let (Err(error), Some(first)) = (&ended, self.shards.first_mut()) {
+            first.lost = Some(error.clone());
+        }
+        ended.map(drop)
+    }
+
+    /// Whether something of the turn is still to be logged or told, so that what is told now would
+    /// come too early.
+    pub fn is_untold(&self) -> bool {
+        self.shards().any(|shard| shard.log.is_urgent() || !shard.notices.is_empty())
+    }
+
+    /// Tells others something when the turn has ended and its changes are in the log.
+    pub fn tell(&mut self, notice: Notice) {
+        self.shards[0].notices.push(notice);
     }
 
     /// Registers a blocked reader with those of its keys whose shards are in hand.
@@ -405,11 +397,6 @@ impl<'t, 's> Turn<'t, 's> {
 
     /// Forgets the idempotent IDs whose time is over, in the next streams of many.
     pub fn forget_idempotent_ids(&mut self) {
-        if self.shards().any(|shard| shard.holds_log) {
-            // What shards keep for the next log is not in one order: the key may expire meanwhile
-            // in a turn of several shards, which another of them keeps, and may append first.
-            return;
-        }
         self.with_txn(|txn| txn.forget_idempotent_ids(FORGETTING_AT_ONCE));
         // A look at a key whose time is over removes it, which ends waits.
         self.serve();

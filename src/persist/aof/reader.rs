@@ -11,15 +11,16 @@
 //! frames of one file. A segment whose header never reached the disk was never synced, so its
 //! frames name nothing behind its start.
 //!
-//! A segment ends where the next one starts. What it holds beyond was cut earlier.
+//! A segment ends where the next one starts. What it holds beyond was cut earlier. If the next one
+//! starts a [`GAP`] later, only the snapshot that stands there leads to it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Recovered;
 use super::frame::{
     FRAME_HEADER_MAX, FoundHeader, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, low_bytes,
 };
+use super::{GAP, Recovered};
 use crate::error::StorageError;
 use crate::persist::disk::{Access, DiskFile};
 use crate::persist::{Directory, Position};
@@ -61,24 +62,28 @@ pub(super) struct Walk {
 }
 
 /// Visits every frame behind `from` as [`Aof::open`](super::Aof::open) does, and changes nothing.
+/// If `over_gaps`, it goes on behind a snapshot to which the log does not lead.
 ///
 /// # Errors
 /// As [`Aof::open`](super::Aof::open).
 pub fn inspect(
     directory: &Directory,
     from: Position,
+    over_gaps: bool,
     visit: &mut Visit<'_>,
 ) -> Result<Recovered, StorageError> {
     let Walk { end, frames, bytes, cut, .. } =
-        walk(directory, &directory.segments()?, from, visit)?;
+        walk(directory, &directory.segments()?, from, over_gaps, visit)?;
     Ok(Recovered { end: Position(end), frames, bytes, cut })
 }
 
-/// Visits each frame with a payload from `from` on. `segments` ascends.
+/// Visits each frame with a payload from `from` on. `segments` ascends. A gap is an error unless
+/// `over_gaps`.
 pub(super) fn walk(
     directory: &Directory,
     segments: &[Position],
     from: Position,
+    over_gaps: bool,
     visit: &mut Visit<'_>,
 ) -> Result<Walk, StorageError> {
     let mut walk = Walk { end: from.0, frames: 0, bytes: 0, cut: None, behind: Vec::new() };
@@ -100,6 +105,18 @@ pub(super) fn walk(
         if walk.end == limit {
             segment.refuse_frame_at(limit)?;
             continue;
+        }
+        if !later.is_empty() && limit - walk.end == GAP {
+            if over_gaps {
+                walk.end = limit;
+                continue;
+            }
+            let path = directory.segment_path(Position(limit));
+            let reason = format!(
+                "only the snapshot at {limit} leads to it, the log before it ends at {}",
+                walk.end
+            );
+            return Err(StorageError::Damaged { path, offset: 0, reason });
         }
         let content_end = segment.judge(walk.end, directory, later)?;
         if content_end > segment.offset(walk.end) || !later.is_empty() {

@@ -143,6 +143,7 @@ impl Log {
     fn needs_mark(&self) -> bool {
         let tail = lock(&self.tail);
         tail.failure.is_none()
+            && tail.held.is_none()
             && tail.unwritten.is_empty()
             && tail.proven < self.durable.load(Ordering::Acquire)
     }

@@ -159,25 +159,34 @@ fn only_a_successful_sync_advances_the_durable_position() {
 
 #[test]
 fn after_a_failure_a_snapshot_and_a_new_segment_are_the_way_back() {
-    for op in [Op::Write, Op::Sync] {
+    for op in [Op::Write, Op::Sync, Op::SyncDir] {
         let disk = FaultDisk::new(1);
         let (aof, _, mut frames) = open(&disk).unwrap();
         append(&aof, b"a", &mut frames).unwrap();
-        aof.sync().unwrap();
-        disk.fail(Fault { op, after: 0, times: 1, errno: EIO });
+        disk.fail(Fault { op, after: u64::from(op != Op::SyncDir), times: 1, errno: EIO });
+        let synced = aof.sync();
         let appended = append(&aof, b"b", &mut frames);
-        assert!(appended.is_err() || aof.sync().is_err());
-        let snapshot = aof.end();
+        assert!(synced.is_err() || appended.is_err() || aof.sync().is_err());
+        assert_eq!(aof.hold(), aof.hold());
+        assert!(append(&aof, b"the next snapshot has it", &mut Vec::new()).is_err());
+        aof.give_up();
+        assert!(append(&aof, b"it too", &mut Vec::new()).is_err());
+        let snapshot = aof.hold();
         disk.fail(Fault { op: Op::Rename, after: 0, times: 1, errno: EIO });
         aof.resume(snapshot).unwrap_err();
         assert!(aof.failure().is_some());
+        assert_eq!(aof.hold(), snapshot);
+        let mut later = Vec::new();
+        for payload in [b"kept", b"in", b"order"] as [&[u8]; 3] {
+            assert!(append(&aof, payload, &mut later).is_err());
+        }
         aof.resume(snapshot).unwrap();
         assert_eq!(aof.durable(), snapshot);
-        let mut later = Vec::new();
         append(&aof, b"c", &mut later).unwrap();
         aof.sync().unwrap();
         let crashed = disk.crash(1);
-        assert_eq!(open_from(&crashed, snapshot).unwrap().2, later);
+        let payloads = |frames: Frames| frames.into_iter().map(|frame| frame.1).collect::<Vec<_>>();
+        assert_eq!(payloads(open_from(&crashed, snapshot).unwrap().2), payloads(later));
         // Without the snapshot the log has a hole, and says so.
         let error = open(&crashed.kill()).unwrap_err();
         assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
@@ -266,15 +275,6 @@ fn the_sync_thread_heals_a_full_disk_marks_and_begins_segments() {
 }
 
 #[test]
-fn a_file_system_that_cannot_allocate_gets_zeros() {
-    let disk = FaultDisk::new(1);
-    let unsupported = 95;
-    disk.fail(Fault { op: Op::Allocate, after: 0, times: u64::MAX, errno: unsupported });
-    let (aof, _, mut frames) = open(&disk).unwrap();
-    for _ in 0..100 {
-        aof.room(100, true).unwrap();
-        append(&aof, &[1; 100], &mut frames).unwrap();
-#[test]
 fn what_was_appended_before_the_policy_changes_is_synced() {
     let disk = FaultDisk::new(1);
     let directory = Directory::open(DIR, Arc::new(disk)).unwrap();
@@ -285,6 +285,15 @@ fn what_was_appended_before_the_policy_changes_is_synced() {
     wait_until("it is durable", || aof.durable() >= end);
 }
 
+#[test]
+fn a_file_system_that_cannot_allocate_gets_zeros() {
+    let disk = FaultDisk::new(1);
+    let unsupported = 95;
+    disk.fail(Fault { op: Op::Allocate, after: 0, times: u64::MAX, errno: unsupported });
+    let (aof, _, mut frames) = open(&disk).unwrap();
+    for _ in 0..100 {
+        aof.room(100, true).unwrap();
+        append(&aof, &[1; 100], &mut frames).unwrap();
     }
     assert_eq!(open(&disk.kill()).unwrap().2, frames);
 }
