@@ -11,7 +11,7 @@
 //!   until [`Aof::resume`] goes on in a new file behind a new snapshot. Only a full disk heals by
 //!   itself: what did not fit is kept in memory, in order, and written when there is space.
 //! - A snapshot of a state that the log does not lead to, because the log is broken or nothing was
-//!   logged, stands [`GAP`] behind the end of it, and so does the segment that goes on from there:
+//!   logged, stands `GAP` behind the end of it, and so does the segment that goes on from there:
 //!   whoever comes from an older snapshot finds that something is missing.
 //! - A segment is made under a temporary name, complete with its header, and then renamed: a
 //!   name that a reader believes never stands for a file that the log did not go on in.
