@@ -416,6 +416,13 @@ impl State {
         Ok(())
     }
 
+    /// How many bytes fit into `file` from `offset` on.
+    fn room(&self, file: u64, offset: usize) -> usize {
+        let left = self.capacity.saturating_sub(self.used());
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        self.files[&file].current.len().saturating_add(left).saturating_sub(offset)
+    }
+
     fn create(&mut self, path: &Path) -> u64 {
         let file = self.next_file;
         self.next_file += 1;
@@ -539,7 +546,7 @@ impl DiskFile for FaultFile {
             .and_then(|()| state.check_space(self.file, offset + bytes.len()));
         if result.is_err() {
             if state.powered() {
-                let part = state.rng.below(bytes.len() + 1);
+                let part = state.rng.below(bytes.len() + 1).min(state.room(self.file, offset));
                 state.content(self.file).write(&bytes[..part], offset);
             }
             return result;

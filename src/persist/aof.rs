@@ -48,8 +48,8 @@ pub struct AofOptions {
     pub unsynced_bytes_max: u64,
     /// A segment longer than this is followed by a new one.
     pub segment_bytes: u64,
-    /// How much space is allocated at once: an eighth of it under [`SyncPolicy::Always`], where it
-    /// is written and so is part of the next sync.
+    /// How much space is allocated at once: at most 512 KiB of it under [`SyncPolicy::Always`],
+    /// where it is written and so is part of the next sync.
     pub space_bytes: u64,
     /// Space that only commands that do not grow the data may use.
     pub reserve_bytes: u64,
@@ -63,7 +63,7 @@ pub struct AofOptions {
 impl AofOptions {
     fn space_step(&self, policy: SyncPolicy) -> u64 {
         match policy {
-            SyncPolicy::Always => self.space_bytes / 8,
+            SyncPolicy::Always => self.space_bytes.min(512 << 10),
             SyncPolicy::EverySec | SyncPolicy::No => self.space_bytes,
         }
     }
@@ -113,7 +113,8 @@ pub struct AofCounters {
 /// positions in it.
 const GAP: u64 = 1;
 
-/// Called with each new durable position, or with what broke the log.
+/// Called with each new durable position, or with what broke the log: [`StorageError::Stopped`] if
+/// its thread has panicked.
 pub type Listener = Box<dyn Fn(Result<Position, StorageError>) + Send + Sync>;
 
 /// A buffer for the records of a turn: [`FRAME_HEADER_MAX`] bytes that [`Aof::append`] fills, and
@@ -205,6 +206,31 @@ impl Aof {
     /// # Panics
     /// If the buffer does not begin with [`FRAME_HEADER_MAX`] bytes, or has no records.
     pub fn append(&self, buffer: &mut Vec<u8>) -> Result<Position, StorageError> {
+        let (end, was_clean) = self.append_frame(buffer)?;
+        if self.log.sync_is_due(end.0) {
+            self.request_sync();
+        } else if was_clean {
+            self.log.wake();
+        }
+        Ok(end)
+    }
+
+    /// [`Aof::append`] for a caller that goes on to [`Aof::sync_through`] what this returns. The
+    /// sync thread is not woken for it: two threads would only stand in each other's way.
+    ///
+    /// # Errors
+    /// As [`Aof::append`].
+    ///
+    /// # Panics
+    /// As [`Aof::append`].
+    pub fn append_to_sync(&self, buffer: &mut Vec<u8>) -> Result<Position, StorageError> {
+        let (end, _) = self.append_frame(buffer)?;
+        self.log.wake_for_space(end.0);
+        Ok(end)
+    }
+
+    /// Appends; returns where the log ends, and whether all before it was durable.
+    fn append_frame(&self, buffer: &mut Vec<u8>) -> Result<(Position, bool), StorageError> {
         assert!(buffer.len() > FRAME_HEADER_MAX, "a turn without changes appends nothing");
         let payload_crc = frame::payload_crc(&buffer[FRAME_HEADER_MAX..]);
         let result = self.log.write_frame(&mut lock(&self.log.tail), buffer, payload_crc);
@@ -212,10 +238,7 @@ impl Aof {
         let end = result?;
         self.log.frames.fetch_add(1, Ordering::Relaxed);
         let was_clean = !self.log.unsynced.swap(true, Ordering::AcqRel);
-        if was_clean || self.log.sync_is_due(end) {
-            self.log.wake();
-        }
-        Ok(Position(end))
+        Ok((Position(end), was_clean))
     }
 
     /// The end of the log: what was appended.
@@ -254,7 +277,10 @@ impl Aof {
     /// # Errors
     /// As [`Aof::sync`].
     pub fn sync_through(&self, position: Position) -> Result<(), StorageError> {
-        self.log.sync_through(position.0).map(drop)
+        let synced = self.log.sync_through(position.0).map(drop);
+        // A mark follows what is synced.
+        self.log.wake_if_asleep();
+        synced
     }
 
     /// Does what the sync thread does besides syncing: writes what a full disk refused, allocates
@@ -481,6 +507,8 @@ struct Log {
     /// Whether a frame was appended since the last sync began.
     unsynced: AtomicBool,
     sync_wanted: AtomicBool,
+    /// Whether the sync thread sleeps until it is woken.
+    sleeps: AtomicBool,
     stop: AtomicBool,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -534,6 +562,7 @@ impl Log {
             disk_full: AtomicBool::new(disk_full),
             unsynced: AtomicBool::new(false),
             sync_wanted: AtomicBool::new(false),
+            sleeps: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             frames: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -724,6 +753,7 @@ impl Log {
         self.end.store(snapshot, Ordering::Release);
         self.durable.store(snapshot, Ordering::Release);
         self.unsynced.store(!held.is_empty(), Ordering::Release);
+        self.sync_wanted.fetch_or(!held.is_empty(), Ordering::AcqRel);
         self.disk_full.store(false, Ordering::Release);
         self.refusing.store(false, Ordering::Release);
         for mut buffer in held {

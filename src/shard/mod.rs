@@ -161,12 +161,30 @@ impl Shard {
     /// What broke the log, if replies wait for the turn's changes. They have been applied; whether
     /// they are in the log is unknown, so no reply of the turn may leave.
     pub fn end_turn(&mut self, aof: Option<&Aof>, all: bool) -> Result<Position, StorageError> {
+        self.end_turn_by(Aof::append, aof, all)
+    }
+
+    /// [`Shard::end_turn`] for a caller that makes durable itself what it is told of, by
+    /// [`Aof::sync_through`].
+    ///
+    /// # Errors
+    /// As [`Shard::end_turn`].
+    pub fn end_turn_to_sync(&mut self, aof: Option<&Aof>) -> Result<Position, StorageError> {
+        self.end_turn_by(Aof::append_to_sync, aof, false)
+    }
+
+    fn end_turn_by(
+        &mut self,
+        append: fn(&Aof, &mut Vec<u8>) -> Result<Position, StorageError>,
+        aof: Option<&Aof>,
+        all: bool,
+    ) -> Result<Position, StorageError> {
         let urgent = self.log.is_urgent();
         let mut lost = self.lost.take();
         if let Some(aof) = aof
             && (urgent || (all && !self.log.is_empty()))
         {
-            let appended = aof.append(self.log.bytes_mut());
+            let appended = append(aof, self.log.bytes_mut());
             self.log.clear();
             match appended {
                 Ok(position) => self.position = position,

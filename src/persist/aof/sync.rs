@@ -1,11 +1,13 @@
 //! The sync thread: makes the log durable, keeps space ahead of it, proves what is durable.
 //!
 //! It sleeps until an append, a request or a deadline wakes it, and does one thing at a time. While
-//! it syncs, appends go on; the next sync covers them all.
+//! it syncs, appends go on; the next sync covers them all. Callers that wait for the disk anyway
+//! sync on their own threads ([`super::Aof::sync_through`]), one for all that wait then; they wake
+//! it once and it looks after them now and then, for space and marks.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -26,19 +28,41 @@ pub(super) fn start(log: &Arc<Log>) -> Result<JoinHandle<()>, StorageError> {
     let shared = Arc::clone(log);
     let handle = thread::Builder::new()
         .name("millstream-sync".to_owned())
-        .spawn(move || run(&shared))
+        .spawn(move || {
+            let _watch = Watch(&shared);
+            run(&shared);
+        })
         .map_err(|e| StorageError::io(log.directory.path(), "start the sync thread", &e))?;
     // It was just made, and nobody else sets it.
     let _ = log.syncer.set(handle.thread().clone());
     Ok(handle)
 }
 
+/// Breaks the log if its thread panics: listeners are told of [`StorageError::Stopped`].
+struct Watch<'a>(&'a Log);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let failure = StorageError::Stopped("its thread has panicked".to_owned());
+            self.0.fail(&mut lock(&self.0.tail), failure);
+        }
+    }
+}
+
 fn run(log: &Log) {
     let mut last_sync = Instant::now();
     let mut last_retry = Instant::now();
+    let mut syncs = 0;
     while !log.stop.load(Ordering::Acquire) {
         let now = Instant::now();
         let mut wait = Duration::MAX;
+        let seen = log.syncs.load(Ordering::Acquire);
+        if seen != syncs {
+            // A caller's.
+            syncs = seen;
+            last_sync = now;
+        }
         let full = log.disk_full.load(Ordering::Acquire);
         if !full || now.duration_since(last_retry) >= FULL_RETRY {
             last_retry = now;
@@ -50,28 +74,51 @@ fn run(log: &Log) {
         let since_sync = now.duration_since(last_sync);
         let end = log.end.load(Ordering::Acquire);
         let unsynced = log.unsynced.load(Ordering::Acquire);
+        let period = sync_period(log.policy()).filter(|_| unsynced);
         if log.sync_wanted.load(Ordering::Acquire)
-            || unsynced && (log.sync_is_due(end) || log.period_is_over(since_sync))
+            || period.is_some_and(|period| since_sync >= period)
         {
             // A failure is kept in the log and told to its listeners.
             let _ = log.sync();
+            syncs = log.syncs.load(Ordering::Acquire);
             last_sync = Instant::now();
             continue;
         }
-        if unsynced && log.policy() == SyncPolicy::EverySec {
-            wait = wait.min(SYNC_PERIOD.saturating_sub(since_sync));
-        } else if !unsynced && log.needs_mark() {
-            if since_sync >= MARK_DELAY {
-                log.mark();
-            } else {
+        if let Some(period) = period {
+            wait = wait.min(period.saturating_sub(since_sync));
+        } else if !unsynced {
+            // A caller may be in the midst of a sync, or begin the next one soon.
+            if since_sync < MARK_DELAY {
                 wait = wait.min(MARK_DELAY.saturating_sub(since_sync));
+            } else if log.needs_mark() {
+                log.mark();
             }
         }
-        if wait == Duration::MAX {
-            thread::park();
-        } else {
+        if wait < Duration::MAX {
             thread::park_timeout(wait);
+            continue;
         }
+        log.sleeps.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // Who appends after this look sees that the thread sleeps.
+        if log.end.load(Ordering::Relaxed) == end {
+            thread::park();
+        }
+        log.sleeps.store(false, Ordering::Relaxed);
+        if log.policy() == SyncPolicy::Always {
+            // Who woke it syncs by itself, or asks for it.
+            last_sync = Instant::now();
+        }
+    }
+}
+
+/// How long appended bytes wait for a sync that nobody asks for. Under [`SyncPolicy::Always`]
+/// somebody does, unless it has failed to.
+fn sync_period(policy: SyncPolicy) -> Option<Duration> {
+    match policy {
+        SyncPolicy::Always => Some(MARK_DELAY),
+        SyncPolicy::EverySec => Some(SYNC_PERIOD),
+        SyncPolicy::No => None,
     }
 }
 
@@ -86,8 +133,25 @@ impl Log {
         }
     }
 
-    fn period_is_over(&self, since_sync: Duration) -> bool {
-        self.policy() == SyncPolicy::EverySec && since_sync >= SYNC_PERIOD
+    /// The space that a log that ends at `end` wants to have ahead.
+    fn space_wanted(&self, end: u64) -> u64 {
+        end + self.options.reserve_bytes + self.options.space_step(self.policy()) / 2
+    }
+
+    /// Wakes the thread if it sleeps until it is woken: there will be something to look after.
+    pub(super) fn wake_if_asleep(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeps.load(Ordering::Relaxed) && self.sleeps.swap(false, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// [`Log::wake_if_asleep`]; at any rate if space is wanted.
+    pub(super) fn wake_for_space(&self, end: u64) {
+        match self.space_wanted(end) > self.ahead.load(Ordering::Acquire) {
+            true => self.wake(),
+            false => self.wake_if_asleep(),
+        }
     }
 
     /// Makes durable what was written before the call; returns the durable position.
@@ -175,8 +239,7 @@ impl Log {
             }
             Arc::clone(&tail.segment)
         };
-        let step = self.options.space_step(self.policy());
-        let need = self.end.load(Ordering::Acquire) + self.options.reserve_bytes + step / 2;
+        let need = self.space_wanted(self.end.load(Ordering::Acquire));
         let result = self.allocate(&segment, need);
         let full = result.as_ref().is_err_and(|error| is_full(error.kind()));
         self.disk_full.store(full, Ordering::Release);
@@ -232,6 +295,8 @@ impl Log {
                 self.bytes.fetch_add(tail.unwritten.len() as u64, Ordering::Relaxed);
                 tail.unwritten.clear();
                 self.unsynced.store(true, Ordering::Release);
+                let at_once = self.policy() == SyncPolicy::Always;
+                self.sync_wanted.fetch_or(at_once, Ordering::AcqRel);
                 self.refusing.store(false, Ordering::Release);
                 true
             }
