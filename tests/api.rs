@@ -3,6 +3,8 @@
 
 #[path = "api/databases.rs"]
 mod databases;
+#[path = "api/growth.rs"]
+mod growth;
 #[path = "api/idle.rs"]
 mod idle;
 

@@ -54,6 +54,11 @@ pub(super) struct Asking {
 }
 
 impl Asking {
+    /// What calls wait for, until it is closed.
+    pub(super) fn room(&self) -> Arc<Semaphore> {
+        self.room.clone()
+    }
+
     /// Lets nothing more begin.
     pub(super) fn close(&self) {
         self.room.close();

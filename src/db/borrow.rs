@@ -228,6 +228,8 @@ impl Home {
         for job in jobs {
             reports[job.thread].push((job.work)(&mut turn));
         }
-        (reports, turn.end(self.core().aof()))
+        let position = turn.end(self.core().aof());
+        self.core().log_has_grown(&position);
+        (reports, position)
     }
 }

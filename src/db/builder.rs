@@ -6,12 +6,13 @@ use crate::error::Error;
 use std::path::PathBuf;
 
 /// A program's log is replaced by a snapshot when it has grown by so much and is as long as the
-/// snapshot. Looked at once a second, and the log behind the snapshot before is kept. Chosen.
-const LOG_BYTES: u64 = 16 << 20;
+/// snapshot. Looked at once a second, and at eight times of it; the log behind the snapshot before
+/// is kept. Chosen.
+const LOG_BYTES: u64 = 1 << 20;
 
 /// Settings of a database, to be opened. What is not said is as in a server: durable within a
 /// second (`everysec`), in `./data`, one shard. Only the log is replaced by a snapshot earlier
-/// (`auto-aof-rewrite-min-size` is 16 MiB and not 64), so that a short queue has small files.
+/// (`auto-aof-rewrite-min-size` is 1 MiB and not 64), so that a short queue has small files.
 ///
 /// # Examples
 /// ```

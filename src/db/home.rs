@@ -371,6 +371,7 @@ impl Home {
         let _in_hand = self.core.in_hand();
         let position = shard.end_turn(self.core.aof(), all);
         self.hand_on(shard);
+        self.core.log_has_grown(&position);
         position
     }
 

@@ -63,6 +63,7 @@ use crate::shard::{Shard, Turn};
 use crate::stream::{BlockLimits, Garbage, UnixMs};
 use ask::Asking;
 use borrow::Jobs;
+use hands::Panics;
 use home::{Home, Message};
 use info::Identity;
 use memory::MemoryLimit;
@@ -90,14 +91,15 @@ pub struct Core {
     memory_limit: MemoryLimit,
     /// Tells calls when the durable position moves, or the log breaks.
     log_moves: watch::Sender<()>,
+    /// Whether there may be connections, whose output waits for the log.
+    has_outlets: Arc<AtomicBool>,
     asking: Asking,
     rest: Rest,
     /// Commands over several shards that wait.
     jobs: Jobs,
     /// Whether replies wait for the disk.
     waits_for_disk: AtomicBool,
-    /// Whether somebody has panicked with a shard in hand.
-    panicked: AtomicBool,
+    panics: Arc<Panics>,
     /// Channels, patterns and who listens to them.
     pub pubsub: PubSub,
     /// Snapshots, and what the data is kept in.
@@ -195,17 +197,19 @@ impl Db {
             (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let stats = Stats::new(count);
         stats.saved_at_s.set(unix_now().0 / 1000);
+        let (asking, log_moves) = (Asking::default(), watch::Sender::new(()));
         let core = Arc::new(Core {
+            panics: Panics::new(doors.clone(), asking.room(), log_moves.clone()),
             memory_limit: MemoryLimit::new(config.maxmemory),
             waits_for_disk: AtomicBool::new(config.appendonly && waits_for_disk(&config)),
-            panicked: AtomicBool::new(false),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(0),
             identity,
             doors,
             background: OnceLock::new(),
-            log_moves: watch::Sender::new(()),
-            asking: Asking::default(),
+            log_moves,
+            has_outlets: Arc::default(),
+            asking,
             rest: Rest::new(count),
             jobs: Jobs::default(),
             pubsub: PubSub::new(),
@@ -338,6 +342,12 @@ impl Core {
         self.memory_limit.is_reached(now)
     }
 
+    /// To be told before the first connection: from now on the threads hear when the log moves.
+    #[cfg(feature = "server")]
+    pub(crate) fn expect_outlets(&self) {
+        self.has_outlets.store(true, Ordering::Release);
+    }
+
     /// Whether the log has failed.
     pub fn is_log_broken(&self) -> bool {
         self.aof().is_some_and(|aof| aof.failure().is_some())
@@ -393,8 +403,10 @@ impl Core {
         if !garbage.is_empty() {
             let background = self.background.get_or_init(|| {
                 let (background, garbage) = std::sync::mpsc::channel::<Vec<Garbage>>();
+                let panics = self.panics.clone();
                 // Without the thread it is freed here: sending fails and gives it back.
                 drop(spawn("background", move || {
+                    let _watch = panics.watch();
                     process::step_back();
                     garbage.iter().for_each(drop);
                 }));

@@ -95,7 +95,8 @@ impl Core {
     }
 
     /// Has a turn with a shard that rests; nothing if it does not, or if others were there first.
-    /// Tells where the log is then.
+    /// Tells where the log is then, which the caller makes durable if it must be
+    /// ([`Aof::sync_through`](crate::persist::aof::Aof::sync_through)).
     ///
     /// # Errors
     /// [`Error::Stopped`] if an earlier turn has panicked; [`Error::Storage`] if the log broke.
@@ -114,7 +115,10 @@ impl Core {
         }
         let in_hand = self.in_hand();
         let done = work(&mut Turn::new(&mut [&mut **shard], self.now()));
-        let position = shard.end_turn(self.aof(), false);
+        let position = match self.waits_for_disk.load(Ordering::Relaxed) {
+            true => shard.end_turn_to_sync(self.aof()),
+            false => shard.end_turn(self.aof(), false),
+        };
         // Nobody else waits for this thread.
         shard.wake(usize::MAX);
         if shard.has_leftovers() {
@@ -122,6 +126,7 @@ impl Core {
             self.discard(shard.take_garbage());
         }
         drop(in_hand);
+        self.log_has_grown(&position);
         let (next, before) = (shard.next_due(), *due);
         *due = next;
         drop(place);

@@ -11,6 +11,10 @@
 //! other snapshots, one before which nothing was logged since the last stands behind a mark, so
 //! that no two have one position.
 
+mod due;
+
+pub(super) use due::{refuses_when_failing, tick};
+
 use super::home::{Home, Message, ShardSet};
 use super::{Core, process, sync_policy};
 use crate::config::Config;
@@ -37,6 +41,8 @@ const SLICE_KEYS: usize = 1000;
 /// How long after a failure the next attempt waits. Redis: CONFIG_BGSAVE_RETRY_DELAY.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
+/// How much space the log has ahead at least; chosen.
+const SPACE_LEAST: u64 = 1 << 20;
 /// What the data is kept in.
 pub(super) struct Storage {
     directory: Arc<Directory>,
@@ -103,6 +109,8 @@ pub struct Saver {
     progress: Arc<SaveProgress>,
     /// How many changes each shard has counted, as of the last second.
     changes: Box<[AtomicU64]>,
+    /// Where the log has outgrown its snapshot by so much that it is not left to the next second.
+    outgrown_at: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -139,6 +147,7 @@ impl Saver {
             failing: AtomicBool::new(false),
             progress: Arc::default(),
             changes: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            outgrown_at: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 running: None,
                 scheduled: None,
@@ -237,15 +246,22 @@ impl Saver {
             // It has seen that the shards are gone, and says nothing else.
             drop(thread.join());
         }
-        self.storage.get().map_or(Ok(()), |storage| storage.aof.close())
+        let Some(storage) = self.storage.get() else { return Ok(()) };
+        let closed = storage.aof.close();
+        // Handles that are still there must not keep others out.
+        storage.directory.release();
+        closed
     }
 }
 
 fn options(config: &Config) -> AofOptions {
+    let space = AofOptions::default().space_bytes;
     AofOptions {
         policy: sync_policy(config),
         unsynced_bytes_max: config.aof_unsynced_max_bytes,
         cuts_torn_end: config.aof_load_truncated,
+        // Files that are to be small have less space ahead.
+        space_bytes: space.min(config.auto_aof_rewrite_min_size.max(SPACE_LEAST)),
         ..AofOptions::default()
     }
 }
@@ -254,9 +270,16 @@ fn options(config: &Config) -> AofOptions {
 pub(super) fn listen(core: &Core) {
     if let Some(storage) = core.saver.storage.get() {
         let (doors, moves) = (core.doors.clone(), core.log_moves.clone());
-        storage.aof.on_durable(Box::new(move |_| {
-            // A thread that has stopped holds no output.
-            doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
+        let (has_outlets, panics) = (core.has_outlets.clone(), core.panics.clone());
+        storage.aof.on_durable(Box::new(move |moved| {
+            if let Err(StorageError::Stopped(_)) = moved {
+                // Its thread has panicked: nothing more would become durable.
+                panics.stop_for_good();
+            }
+            if has_outlets.load(Ordering::Acquire) {
+                // A thread that has stopped holds no output.
+                doors.iter().for_each(|door| drop(door.send(Message::LogMoved)));
+            }
             moves.send_replace(());
         }));
     }
@@ -453,7 +476,12 @@ fn start(core: &Core, turn: &mut Turn<'_, '_>, running: Running) -> Result<(), S
     };
     // Before the thread can say that it is done.
     core.saver.state().running = Some(running);
-    let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(|| job.run());
+    let panics = core.panics.clone();
+    let run = move || {
+        let _watch = panics.watch();
+        job.run();
+    };
+    let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(run);
     let thread = thread.map_err(|error| {
         core.saver.state().running = None;
         turn.shards_mut().for_each(|shard| shard.keyspace_mut().end_handover(epoch));
@@ -562,6 +590,7 @@ fn account(core: &Core, running: Running, kept: Vec<Position>, taken: Result<Tak
             state.base_bytes = summary.bytes;
             state.saved = since;
             state.unsaved = 0;
+            due::watch_growth(core, &state);
             if cause == Cause::Resume {
                 tracing::warn!("the log goes on behind the snapshot at {}", summary.position);
                 // Of the two snapshots that are kept, none may need the log that failed.
@@ -587,57 +616,6 @@ fn all_shards(core: &Core) -> ShardSet {
         1 => ShardSet::One(0),
         n => ShardSet::Several((0..n).collect()),
     }
-}
-
-/// Begins a snapshot if one is due. Called once a second on the first shard's thread.
-pub(super) fn tick(home: &Rc<Home>) {
-    let core = home.core();
-    let Some(cause) = due(core) else { return };
-    let home = home.clone();
-    tokio::task::spawn_local(async move {
-        let core = home.core().clone();
-        let set = all_shards(&core);
-        // How it went is noted; of what has stopped nobody asks.
-        drop(home.visit(&set, move |turn| begin(&core, turn, cause)).await);
-    });
-}
-
-fn due(core: &Core) -> Option<Cause> {
-    let (saver, config) = (&core.saver, core.config());
-    let storage = saver.storage.get()?;
-    let mut state = saver.state();
-    let recent = state.tried.is_some_and(|tried| tried.elapsed() < RETRY_DELAY);
-    if state.running.is_some() {
-        return None;
-    }
-    let logging = saver.logging.load(Ordering::Acquire);
-    if logging && storage.aof.is_broken() {
-        return (!recent).then_some(Cause::Resume);
-    }
-    if let Some(cause) = state.scheduled.take() {
-        return Some(cause);
-    }
-    let changes: u64 = saver.changes.iter().map(|changes| changes.load(Ordering::Relaxed)).sum();
-    let points = config.save.iter().map(|point| (point.seconds, point.changes));
-    let elapsed = state.saved.elapsed().as_secs();
-    let may_save = state.save.ok || !recent;
-    // Writes may be refused until one succeeds: then nothing else makes one due.
-    let refuses = !logging && saver.is_failing() && refuses_when_failing(&config);
-    if may_save && (refuses || checkpoint::is_due(points, elapsed, changes + state.unsaved)) {
-        return Some(Cause::Save);
-    }
-    let base = state.kept.last().copied().unwrap_or_default();
-    let log_bytes = storage.aof.end().0.saturating_sub(base.0);
-    let percentage = u64::from(config.auto_aof_rewrite_percentage);
-    let min_bytes = config.auto_aof_rewrite_min_size;
-    let may_rewrite = logging && (state.rewrite.ok || !recent);
-    (may_rewrite && checkpoint::is_grown(percentage, min_bytes, state.base_bytes, log_bytes))
-        .then_some(Cause::Rewrite)
-}
-
-/// Whether writes are refused when there is no log and the last snapshot has failed.
-pub(super) fn refuses_when_failing(config: &Config) -> bool {
-    config.stop_writes_on_bgsave_error && !config.save.is_empty()
 }
 
 /// Switches `appendonly`. All shards are in hand; turning it on keeps them until a snapshot is

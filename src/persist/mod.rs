@@ -23,8 +23,8 @@ pub mod snapshot;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::StorageError;
 use disk::{Access, Disk, DiskFile, parent_of};
@@ -94,12 +94,12 @@ fn check_named(file: &dyn DiskFile, path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// An open, locked data directory. The lock lasts as long as the value.
+/// An open data directory, locked until [`Directory::release`] or its end.
 pub struct Directory {
     path: PathBuf,
     disk: Arc<dyn Disk>,
-    /// Holds the lock; closing it gives the directory free. `None`: only looked at.
-    lock: Option<Arc<dyn DiskFile>>,
+    /// Holds the lock; closing it gives the directory free. `None`: only looked at, or released.
+    lock: Mutex<Option<Arc<dyn DiskFile>>>,
     /// Whether its own name may not be durable.
     is_new: AtomicBool,
 }
@@ -144,7 +144,7 @@ impl Directory {
             Err(error) if is_full(error.kind()) => {}
             written => written.map_err(|e| StorageError::io(&lock_path, "write", &e))?,
         }
-        let directory = Directory { path, disk, lock: Some(lock), is_new };
+        let directory = Directory { path, disk, lock: Mutex::new(Some(lock)), is_new };
         for name in directory.names()? {
             if name.ends_with(".tmp") {
                 directory.remove(&directory.path.join(name))?;
@@ -155,7 +155,12 @@ impl Directory {
 
     /// A directory to look at: takes no lock and changes nothing.
     pub fn look_at(path: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> Directory {
-        Directory { path: path.into(), disk, lock: None, is_new: AtomicBool::new(false) }
+        Directory {
+            path: path.into(),
+            disk,
+            lock: Mutex::new(None),
+            is_new: AtomicBool::new(false),
+        }
     }
 
     /// The names of all files in it, in order.
@@ -231,6 +236,15 @@ impl Directory {
         self.sync()
     }
 
+    /// Gives the directory free for another opening. Nothing may be written in it after that.
+    pub fn release(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn DiskFile>>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The disk it is on.
     fn disk(&self) -> &dyn Disk {
         &*self.disk
@@ -248,7 +262,8 @@ impl Directory {
 
     /// Makes its names durable, and its own.
     fn sync(&self) -> Result<(), StorageError> {
-        if let Some(lock) = &self.lock {
+        let lock = self.lock();
+        if let Some(lock) = &*lock {
             // Without it another process could take the directory, or one of the same name.
             check_named(&**lock, &self.path.join(LOCK))?;
         }
@@ -258,7 +273,7 @@ impl Directory {
         if self.is_new.load(Ordering::Acquire) {
             sync(parent_of(&self.path))?;
             self.is_new.store(false, Ordering::Release);
-            if let Some(lock) = &self.lock {
+            if let Some(lock) = &*lock {
                 // If this is lost, the next opening syncs once more.
                 let _ = lock.write_at(&lock_text(&own_version()), 0);
             }

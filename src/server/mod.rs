@@ -89,6 +89,7 @@ pub struct Server {
 
 impl Server {
     fn new(core: Arc<Core>) -> Arc<Server> {
+        core.expect_outlets();
         Arc::new(Server {
             core,
             clients: Clients::default(),
