@@ -41,10 +41,9 @@ async fn work(db: &Db) -> Result<(), Error> {
             }
             Err(reason) => {
                 println!("set aside: {reason}");
-                failed
-                    .add([("job", job.text("data").unwrap_or_default()), ("why", reason)])
-                    .await?;
-                job.ack().await?;
+                let fields = [("job", job.text("data").unwrap_or_default()), ("why", reason)];
+                // In one step: whatever happens, the job is in one of the streams.
+                db.transaction().add(&failed, fields).ack(job).run().await?;
             }
         }
     }

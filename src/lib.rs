@@ -28,12 +28,18 @@
 //! | add, read by ID or time, trim | [`Stream`] |
 //! | let every reader see every entry | [`Follower`], by [`Stream::follow`] |
 //! | share entries out, each to be acknowledged | [`Group`], [`Consumer`], [`Delivery`] |
-//! | keep a struct in an entry | [`Stream::add_struct`], [`Entry::to`] (feature `serde`) |
+#![cfg_attr(
+    feature = "serde",
+    doc = "| keep a struct in an entry | [`Stream::add_struct`], [`Entry::to`] (feature `serde`) |"
+)]
 //! | run a stream command as a type | [`Db::call`] with [`command::typed`] |
 //! | run any command by its words | [`Db::command`] |
 //! | run several as one | [`Db::transaction`] |
 //! | use another database than 0 | [`Db::select`] |
-//! | let Redis clients in | [`Db::serve`] (feature `server`) |
+#![cfg_attr(
+    feature = "server",
+    doc = "| let Redis clients in | [`Db::serve`] (feature `server`) |"
+)]
 //! | stop | [`Db::close`], or drop it |
 //!
 //! Calls give an [`Answer`]: awaited on any executor it never blocks that executor's thread;

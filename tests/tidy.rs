@@ -1,11 +1,13 @@
 //! What a machine can hold of the house style: imports point down, files, functions and lines
 //! keep their limits, every file says what it is for, names are the field's words, no lint is
-//! switched off, and the README lists exactly the commands of the table.
+//! switched off, and the README lists exactly the commands of the table and the packages that the
+//! library depends on.
 
 use millstream::command::table::TABLE;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Lines of a file, at most.
 const FILE_LINES: usize = 800;
@@ -306,6 +308,40 @@ fn the_readme_lists_exactly_the_commands_of_the_table() {
     let missing = known.difference(&listed).map(|name| format!("the README lacks {name}"));
     let unknown = listed.difference(&known).map(|name| format!("the README has {name}"));
     none(missing.chain(unknown).collect());
+}
+
+/// What cargo builds for the library alone, without itself: `depth` steps away at most.
+fn packages(depth: &str) -> BTreeSet<String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--no-default-features", "--edges", "normal,build"]);
+    tree.args(["--prefix", "none", "--depth", depth]).current_dir(root());
+    let told = tree.output().expect("cargo runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let lines = String::from_utf8_lossy(&told.stdout).into_owned();
+    let lines = lines.lines().skip(1).filter(|line| !line.is_empty());
+    lines.map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+#[test]
+fn the_readme_lists_and_counts_what_the_library_depends_on() {
+    let text = fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let count = packages("99").len();
+    let mut complaints = Vec::new();
+    if !text.contains(&format!("Without serde {count} packages are built")) {
+        complaints.push(format!("{count} packages are built without serde"));
+    }
+    let direct = packages("1");
+    if !text.contains(&format!("These are {} direct dependencies and serde", direct.len())) {
+        complaints.push(format!("there are {} direct dependencies", direct.len()));
+    }
+    let table = text.lines().filter(|line| line.starts_with("| `")).collect::<String>();
+    for package in &direct {
+        let name = package.split(' ').next().unwrap_or_default();
+        if !table.contains(&format!("`{name}`")) {
+            complaints.push(format!("{name} has no row"));
+        }
+    }
+    none(complaints);
 }
 
 #[test]
