@@ -92,6 +92,15 @@ pub(super) struct Client {
     pub(super) authenticated: bool,
     pub(super) reply_mode: ReplyMode,
     pub(super) no_touch: bool,
+    /// Whether mail was put before a reply.
+    pub(super) has_received: bool,
+    /// `None`: nothing.
+    special: Option<Box<Special>>,
+}
+
+/// What most clients never have.
+#[derive(Debug, Default)]
+pub(super) struct Special {
     /// The commands queued since MULTI.
     pub(super) queue: Option<Vec<Queued>>,
     /// Whether the transaction cannot run any more.
@@ -100,8 +109,16 @@ pub(super) struct Client {
     pub(super) listens: ClientCounts,
     /// Mail that must leave before the reply of the transaction at hand.
     pub(super) early_mail: Vec<Bytes>,
-    /// Whether mail was put before a reply.
-    pub(super) has_received: bool,
+}
+
+impl Special {
+    const NOTHING: &Special = &Special {
+        queue: None,
+        is_doomed: false,
+        watched: Vec::new(),
+        listens: ClientCounts { channels: 0, patterns: 0, shard_channels: 0 },
+        early_mail: Vec::new(),
+    };
 }
 
 impl Client {
@@ -113,13 +130,19 @@ impl Client {
             authenticated: config.requirepass.is_empty(),
             reply_mode: ReplyMode::On,
             no_touch: false,
-            queue: None,
-            is_doomed: false,
-            watched: Vec::new(),
-            listens: ClientCounts::default(),
-            early_mail: Vec::new(),
             has_received: false,
+            special: None,
         }
+    }
+
+    /// Its transaction, its watched keys, its subscriptions.
+    pub(super) fn special(&self) -> &Special {
+        self.special.as_deref().unwrap_or(Special::NOTHING)
+    }
+
+    /// [`Client::special`], to change it.
+    pub(super) fn special_mut(&mut self) -> &mut Special {
+        self.special.get_or_insert_default()
     }
 
     /// Whether the client may do what needs the password.
@@ -130,12 +153,13 @@ impl Client {
     /// Whether it has subscriptions, and a protocol that can tell messages from replies only if
     /// nothing else is sent.
     pub(super) fn is_subscriber(&self) -> bool {
-        self.protocol == Protocol::Resp2 && self.listens != ClientCounts::default()
+        self.protocol == Protocol::Resp2 && self.special().listens != ClientCounts::default()
     }
 
     /// Whether nothing that the client is in keeps any command from running.
     pub(super) fn may_all(&self, config: &Config) -> bool {
-        self.is_authenticated(config) && self.queue.is_none() && !self.is_subscriber()
+        let special = self.special();
+        self.is_authenticated(config) && special.queue.is_none() && !self.is_subscriber()
     }
 
     /// Why a command may not run now, before it is queued or run.
@@ -143,7 +167,7 @@ impl Client {
         if !self.is_authenticated(config) && !row.flags.has(Flags::NO_AUTH) {
             return Some(CommandError::Fixed("NOAUTH Authentication required."));
         }
-        if self.queue.is_some() {
+        if self.special().queue.is_some() {
             return transaction_refusal(row, config);
         }
         None
@@ -174,7 +198,7 @@ impl Client {
 
     /// Whether a command waits for EXEC.
     pub(super) fn queues(&self, name: Name) -> bool {
-        self.queue.is_some()
+        self.special().queue.is_some()
             && !matches!(
                 name,
                 Name::Exec | Name::Discard | Name::Multi | Name::Watch | Name::Quit | Name::Reset
@@ -196,15 +220,18 @@ impl Client {
     /// Lets others see what has changed.
     pub(super) fn show(&self) {
         let seen = &self.shared.seen;
-        let queued =
-            self.queue.as_ref().map_or(-1, |queue| i64::try_from(queue.len()).unwrap_or(i64::MAX));
+        let queued = self
+            .special()
+            .queue
+            .as_ref()
+            .map_or(-1, |queue| i64::try_from(queue.len()).unwrap_or(i64::MAX));
         seen.queued.store(queued, Ordering::Relaxed);
-        let watched = u32::try_from(self.watched.len()).unwrap_or(u32::MAX);
+        let watched = u32::try_from(self.special().watched.len()).unwrap_or(u32::MAX);
         seen.watched.store(watched, Ordering::Relaxed);
         seen.db.store(self.db, Ordering::Relaxed);
         let protocol = if self.protocol == Protocol::Resp3 { 3 } else { 2 };
         seen.protocol.store(protocol, Ordering::Relaxed);
-        self.shared.mark(flag::SUBSCRIBED, self.listens != ClientCounts::default());
+        self.shared.mark(flag::SUBSCRIBED, self.special().listens != ClientCounts::default());
     }
 
     /// Puts what others have sent until now before the reply.
@@ -212,7 +239,7 @@ impl Client {
         self.has_received |= !mail.is_empty();
         if in_exec {
             // Inside the array of EXEC no frame may stand that is no reply.
-            self.early_mail.extend(mail);
+            self.special_mut().early_mail.extend(mail);
         } else {
             mail.iter().for_each(|frame| out.raw(frame));
         }
@@ -296,29 +323,30 @@ impl Client {
         #[expect(clippy::wildcard_enum_match_arm, reason = "what is left are containers")]
         match row.name {
             Name::Multi => {
-                if self.queue.is_some() {
+                if self.special().queue.is_some() {
                     return Err(CommandError::Fixed("ERR MULTI calls can not be nested"));
                 }
-                self.queue = Some(Vec::new());
-                self.is_doomed = false;
+                let special = self.special_mut();
+                special.queue = Some(Vec::new());
+                special.is_doomed = false;
                 out.ok();
             }
             Name::Discard => {
-                if self.queue.take().is_none() {
+                if self.special_mut().queue.take().is_none() {
                     return Err(CommandError::Fixed("ERR DISCARD without MULTI"));
                 }
-                self.is_doomed = false;
+                self.special_mut().is_doomed = false;
                 out.ok();
                 return Ok(Then::Unwatch);
             }
             Name::Exec => {
-                if self.queue.is_none() {
+                if self.special().queue.is_none() {
                     return Err(CommandError::Fixed("ERR EXEC without MULTI"));
                 }
                 return Ok(Then::Exec);
             }
             Name::Watch => {
-                if self.queue.is_some() {
+                if self.special().queue.is_some() {
                     return Err(CommandError::Fixed("ERR WATCH inside MULTI is not allowed"));
                 }
                 return Ok(Then::Watch(request.from(1).map(Box::from).collect()));
@@ -474,7 +502,6 @@ impl Client {
     /// Back to what a new connection has.
     fn reset(&mut self, around: Around<'_>, out: &mut Out<'_>) -> Then {
         around.server.core.pubsub.unsubscribe_all(self.shared.id);
-        self.listens = ClientCounts::default();
         around.server.monitors.remove(self.shared.id);
         let mail = self.shared.take_mail(u64::MAX);
         self.receive(mail, around.in_exec, out);
@@ -483,8 +510,10 @@ impl Client {
             self.shared.mark(flag, false);
         }
         self.shared.rename(|names| names.name = Box::default());
-        self.queue = None;
-        self.is_doomed = false;
+        let special = self.special_mut();
+        special.listens = ClientCounts::default();
+        special.queue = None;
+        special.is_doomed = false;
         self.db = 0;
         self.no_touch = false;
         // Redis: a reply that is to be skipped is, and it is this one.

@@ -44,12 +44,20 @@ pub(crate) struct Shared {
     over_since_ms: AtomicU64,
 }
 
-/// Frames that others have for the client, in order.
+/// What others have for the client.
 #[derive(Debug, Default)]
 struct Mailbox {
+    /// How frames are rendered.
+    protocol: Protocol,
+    /// `None`: nobody has ever had anything.
+    mail: Option<Box<Mail>>,
+}
+
+/// Frames in order.
+#[derive(Debug, Default)]
+struct Mail {
     frames: VecDeque<Bytes>,
     bytes: u64,
-    protocol: Protocol,
 }
 
 /// Bits of [`Seen::flags`].
@@ -178,15 +186,16 @@ impl Shared {
         }
         let mut mailbox = lock(&self.mailbox);
         let frame = frame(mailbox.protocol);
-        mailbox.bytes += frame.len() as u64;
-        let unread = mailbox.bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
+        let mail = mailbox.mail.get_or_insert_default();
+        mail.bytes += frame.len() as u64;
+        let unread = mail.bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
         if bytes_max > 0 && unread > bytes_max {
-            (mailbox.frames, mailbox.bytes) = (VecDeque::new(), 0);
+            **mail = Mail::default();
             drop(mailbox);
             self.close_for_output(unread);
             return;
         }
-        mailbox.frames.push_back(frame);
+        mail.frames.push_back(frame);
         drop(mailbox);
         self.attention.call();
     }
@@ -196,7 +205,7 @@ impl Shared {
         tracing::warn!(
             "client {} at {} is closed: it has left {unread} bytes of output unread",
             self.id,
-            self.origin.address
+            self.origin.address()
         );
         self.close(LEFT_UNREAD);
     }
@@ -205,24 +214,28 @@ impl Shared {
     /// many. What stays is shared with the other clients that it is for, and costs little.
     pub(crate) fn take_mail(&self, max: u64) -> VecDeque<Bytes> {
         let mut mailbox = lock(&self.mailbox);
+        let Some(mail) = &mut mailbox.mail else { return VecDeque::new() };
         let mut bytes = 0;
-        let first = mailbox.frames.iter().position(|frame| {
+        let first = mail.frames.iter().position(|frame| {
             bytes += frame.len() as u64;
             bytes >= max
         });
-        mailbox.bytes -= bytes;
+        mail.bytes -= bytes;
         match first {
-            Some(last) => mailbox.frames.drain(..=last).collect(),
-            None => std::mem::take(&mut mailbox.frames),
+            Some(last) => mail.frames.drain(..=last).collect(),
+            None => std::mem::take(&mut mail.frames),
         }
+    }
+
+    fn mail_bytes(&self) -> u64 {
+        lock(&self.mailbox).mail.as_ref().map_or(0, |mail| mail.bytes)
     }
 
     /// Messages are rendered for this protocol from now on; returns those rendered before.
     pub(crate) fn set_protocol(&self, protocol: Protocol) -> VecDeque<Bytes> {
         let mut mailbox = lock(&self.mailbox);
         mailbox.protocol = protocol;
-        mailbox.bytes = 0;
-        std::mem::take(&mut mailbox.frames)
+        mailbox.mail.take().map(|mail| mail.frames).unwrap_or_default()
     }
 
     /// Whether one of these [`flag`]s is set.
@@ -259,7 +272,7 @@ impl Shared {
     fn tend(&self, config: &Config, now_ms: u64) {
         let limits = &config.client_output_buffer_limit;
         let limit = if self.has(flag::SUBSCRIBED) { &limits.pubsub } else { &limits.normal };
-        let unread = lock(&self.mailbox).bytes + self.seen.unsent_bytes.load(Ordering::Relaxed);
+        let unread = self.mail_bytes() + self.seen.unsent_bytes.load(Ordering::Relaxed);
         if limit.hard_bytes > 0 && unread > limit.hard_bytes {
             return self.close_for_output(unread);
         }

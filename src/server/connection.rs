@@ -70,8 +70,9 @@ pub(super) struct Connection {
     dispatched: u64,
     /// The one that was begun last.
     last: Option<&'static Row>,
-    /// The turn of this thread in which it last ran a command that may change something.
-    wrote_in: Option<u64>,
+    /// The turn of this thread in which it last ran a command that may change something;
+    /// `u64::MAX` before it has.
+    wrote_in: u64,
     /// Whether others may have something for the client that was not delivered.
     mail_left: bool,
     /// Whether commands before this one are to visit other shards, and it with them.
@@ -99,7 +100,6 @@ impl Connection {
         output: Rc<Output>,
     ) -> Self {
         let config = home.config();
-        let meter = Meter::new(home.clone(), client.shared.clone());
         Connection {
             server,
             home,
@@ -111,10 +111,10 @@ impl Connection {
             output,
             peer_closed: false,
             closing: false,
-            meter,
+            meter: Meter::default(),
             dispatched: 0,
             last: None,
-            wrote_in: None,
+            wrote_in: u64::MAX,
             mail_left: false,
             gathers: false,
             has_looked: false,
@@ -130,7 +130,7 @@ impl Connection {
         let around = Around { server: &self.server, config: &self.config, in_exec: false };
         self.client.unsubscribe_all(around);
         self.server.monitors.remove(self.client.shared.id);
-        if !self.client.watched.is_empty() {
+        if !self.client.special().watched.is_empty() {
             drop(Box::pin(self.unwatch()).await);
         }
         self.server.clients.remove(self.client.shared.id);
@@ -417,7 +417,7 @@ impl Connection {
         self.gathers = false;
         let step = run.map_or(step, |(set, run)| Step::Await(Job::Run(set, run)));
         self.keep_reader(requests);
-        self.meter.flush(&self.config);
+        self.note_measured();
         self.show_activity();
         let seen = &self.client.shared.seen;
         seen.unread_bytes.store((input.len() - used) as u64, Ordering::Relaxed);
@@ -515,7 +515,7 @@ impl Connection {
             self.server.show(row, request, &self.client);
         }
         self.dispatched += 1;
-        self.meter.begin(&self.config, row);
+        self.begin_measuring(row);
         let step = match row.scope {
             Scope::Key | Scope::Database => self.run_on_shards(row, request),
             Scope::Connection => self.run_here(row, request),
@@ -525,7 +525,7 @@ impl Connection {
         if is_watched && row.scope == Scope::Connection && !is_shown_later {
             self.server.show(row, request, &self.client);
         }
-        self.meter.end(&self.config, request);
+        self.end_measuring(request);
         step
     }
 
@@ -539,7 +539,7 @@ impl Connection {
                  Host: commands to Redis. This is likely due to an attacker attempting to use \
                  Cross Protocol Scripting to compromise your Redis instance. Connection from {} \
                  aborted.",
-                self.client.shared.origin.address
+                self.client.shared.origin.address()
             );
             self.client.shared.kill();
             return Some(Step::Close);
@@ -564,13 +564,13 @@ impl Connection {
             return None;
         }
         // Redis: what keeps EXEC from running ends the transaction, if there is one.
-        self.client.queue = None;
-        self.client.is_doomed = false;
+        self.client.special_mut().queue = None;
+        self.client.special_mut().is_doomed = false;
         self.client.show();
         let text = error.wire();
         let text = text.strip_prefix(b"ERR ").unwrap_or(&text);
         self.reject(row, &CommandError::quoting(DISCARDED, &[text]));
-        (!self.client.watched.is_empty()).then_some(Step::Await(Job::Unwatch))
+        (!self.client.special().watched.is_empty()).then_some(Step::Await(Job::Unwatch))
     }
 
     /// Why a command may not run now, before it is queued or run.
@@ -600,7 +600,7 @@ impl Connection {
     /// Whether a command, or one of the transaction it ends, may change something.
     pub(super) fn may_write(&self, row: &Row) -> bool {
         let writes = |row: &Row| row.flags.has(Flags::WRITE) || row.flags.has(Flags::MAY_REPLICATE);
-        let mut queue = self.client.queue.iter().flatten();
+        let mut queue = self.client.special().queue.iter().flatten();
         writes(row) || (row.name == Name::Exec && queue.any(|queued| writes(queued.row)))
     }
 
@@ -609,7 +609,7 @@ impl Connection {
             self.reject(Some(row), &error);
             return;
         }
-        if let Some(queue) = &mut self.client.queue {
+        if let Some(queue) = &mut self.client.special_mut().queue {
             queue.push(Queued { row, request: request.into() });
         }
         self.client.show();
@@ -617,7 +617,9 @@ impl Connection {
     }
 
     pub(super) fn reject(&mut self, row: Option<&Row>, error: &CommandError) {
-        self.client.is_doomed |= self.client.queue.is_some();
+        if self.client.special().queue.is_some() {
+            self.client.special_mut().is_doomed = true;
+        }
         let stats = &self.home.core().stats;
         stats.count_error(&error.code());
         if let Some(row) = row {
@@ -642,7 +644,7 @@ impl Connection {
 
     fn run_here(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         if row.name == Name::Ping && self.home.core().is_log_broken() {
-            self.meter.hand_over(&self.config);
+            self.leave_measuring();
             let error = self.home.core().log_refusal();
             self.reject(Some(row), &error);
             return None;
@@ -675,7 +677,7 @@ impl Connection {
                 Some(Step::Await(Job::Exec(shown)))
             }
             Ok(Then::Watch(keys)) => Some(Step::Await(Job::Watch(keys))),
-            Ok(Then::Unwatch) if self.client.watched.is_empty() => None,
+            Ok(Then::Unwatch) if self.client.special().watched.is_empty() => None,
             Ok(Then::Unwatch) => Some(Step::Await(Job::Unwatch)),
             Ok(Then::Pause(paused, ms)) => Some(Step::Await(Job::Pause(paused, ms))),
             Ok(Then::Wait(wanted)) => Some(Step::Await(Job::Acknowledged(wanted))),
@@ -707,7 +709,7 @@ impl Connection {
     fn run_on_shards(&mut self, row: &'static Row, request: &Request<'_>) -> Option<Step> {
         let set = self.shards_of(row, request);
         if self.gathers || set != ShardSet::One(self.home.index()) || !self.home.is_home() {
-            self.meter.hand_over(&self.config);
+            self.leave_measuring();
             let run = vec![Queued { row, request: request.into() }];
             return Some(Step::Await(Job::Run(set, run)));
         }
@@ -715,12 +717,12 @@ impl Connection {
             self.home.end_turn();
         }
         if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
-            self.meter.hand_over(&self.config);
+            self.leave_measuring();
             self.reject(Some(row), &error);
             return None;
         }
         if row.flags.has(Flags::WRITE) {
-            self.wrote_in = Some(self.home.turn());
+            self.wrote_in = self.home.turn();
         }
         self.has_looked = true;
         let caller = self.client.caller(false);
@@ -763,12 +765,12 @@ impl Connection {
         work: impl FnOnce(&mut Turn<'_, '_>) -> R + Send + 'static,
     ) -> Result<(R, Position), Error> {
         let stays = *set == ShardSet::One(self.home.index());
-        if !stays && self.wrote_in == Some(self.home.turn()) {
+        if !stays && self.wrote_in == self.home.turn() {
             self.home.end_turn();
         }
         let done = self.home.visit(set, work).await?;
         if stays {
-            self.wrote_in = Some(self.home.turn());
+            self.wrote_in = self.home.turn();
         }
         Ok(done)
     }
@@ -780,5 +782,19 @@ impl Connection {
             return None;
         }
         Some(Step::Close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clients::Shared;
+    use super::*;
+
+    #[test]
+    fn an_idle_client_takes_little() {
+        // Sizes of allocations, with what counts the references.
+        assert!(size_of::<Connection>() <= 160);
+        assert!(16 + size_of::<Shared>() <= 256);
+        assert!(16 + size_of::<Output>() <= 160);
     }
 }

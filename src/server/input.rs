@@ -8,7 +8,11 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// Bytes that are put in behind and used from the front. **Cost**: each is moved at most once more
 /// than it is put in, however little is used at a time.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) struct Input(Option<Box<Held>>);
+
+/// What a connection holds that is not idle.
+#[derive(Debug, Default)]
+struct Held {
     bytes: Vec<u8>,
     /// How many of them have been used.
     used: usize,
@@ -21,34 +25,39 @@ impl Input {
 
     /// How many bytes were not used yet.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.used
+        self.unused().len()
     }
 
     /// What was not used yet.
     pub(super) fn unused(&self) -> &[u8] {
-        &self.bytes[self.used..]
+        self.0.as_ref().map_or(&[], |held| &held.bytes[held.used..])
     }
 
     /// Puts bytes in.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        reserve(&mut self.bytes, bytes.len());
-        self.bytes.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            let held = self.0.get_or_insert_default();
+            reserve(&mut held.bytes, bytes.len());
+            held.bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Has used so many bytes more.
     pub(super) fn take(&mut self, n: usize) {
-        self.used += n;
-        if self.is_empty() {
+        let Some(held) = &mut self.0 else { return };
+        held.used += n;
+        let left = held.bytes.len() - held.used;
+        if left == 0 {
             // An idle connection holds no buffer.
-            *self = Input::default();
-        } else if self.used > self.len() {
+            self.0 = None;
+        } else if held.used > left {
             // Fewer are moved than were used since the last time.
-            if self.bytes.len() > KEPT_BYTES {
-                self.bytes = self.unused().to_vec();
+            if held.bytes.len() > KEPT_BYTES {
+                held.bytes = held.bytes[held.used..].to_vec();
             } else {
-                self.bytes.drain(..self.used);
+                held.bytes.drain(..held.used);
             }
-            self.used = 0;
+            held.used = 0;
         }
     }
 }
@@ -71,12 +80,16 @@ mod tests {
             put_in(&mut input, BYTES);
             while input.len() > REQUEST && used < 4 * BYTES {
                 assert_eq!(input.unused()[0], used.to_le_bytes()[0]);
-                let before = input.used;
+                let state = |input: &Input| {
+                    let held = input.0.as_ref();
+                    held.map_or((0, 0), |held| (held.used, held.bytes.capacity()))
+                };
+                let before = state(&input).0;
                 input.take(REQUEST);
                 used += REQUEST;
-                if input.used < before {
+                if state(&input).0 < before {
                     moved += input.len();
-                    assert!(input.bytes.capacity() <= 2 * input.len().max(KEPT_BYTES));
+                    assert!(state(&input).1 <= 2 * input.len().max(KEPT_BYTES));
                 }
                 put_in(&mut input, more);
             }

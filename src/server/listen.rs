@@ -181,28 +181,17 @@ fn remove_old_socket(path: &Path) -> io::Result<()> {
 
 fn of_tcp(stream: TcpStream, peer: SocketAddr, keepalive_s: u32) -> io::Result<(Socket, Origin)> {
     set_options(&stream, keepalive_s);
-    let local = stream.local_addr().map(|local| local.to_string());
+    let local = stream.local_addr().map(|local| local.to_string()).unwrap_or_default();
     let socket = Socket::Tcp(stream.into_std()?);
-    let origin = Origin {
-        address: peer.to_string().into(),
-        local_address: local.unwrap_or_default().into(),
-        is_local: peer.ip().to_canonical().is_loopback(),
-        is_unix: false,
-        descriptor: socket.descriptor(),
-    };
+    let is_local = peer.ip().to_canonical().is_loopback();
+    let origin = Origin::new(&peer.to_string(), &local, &socket, is_local);
     Ok((socket, origin))
 }
 
 fn of_unix(stream: UnixStream, path: &Path) -> io::Result<(Socket, Origin)> {
     let socket = Socket::Unix(stream.into_std()?);
-    let address: Box<str> = format!("{}:0", path.display()).into();
-    let origin = Origin {
-        address: address.clone(),
-        local_address: address,
-        is_local: true,
-        is_unix: true,
-        descriptor: socket.descriptor(),
-    };
+    let address = format!("{}:0", path.display());
+    let origin = Origin::new(&address, &address, &socket, true);
     Ok((socket, origin))
 }
 

@@ -326,8 +326,8 @@ impl<'a> Filter<'a> {
         };
         (!self.has_ids || self.ids.contains(&client.id))
             && self.class.is_none_or(|class| class == Class::of(client))
-            && is(self.address, &client.origin.address)
-            && is(self.local_address, &client.origin.local_address)
+            && is(self.address, client.origin.address())
+            && is(self.local_address, client.origin.local_address())
             && now_ms.saturating_sub(client.since_ms) / 1000 >= self.min_age_s
             && !client.is_killed()
     }
@@ -375,8 +375,8 @@ pub(super) fn line(client: &Arc<Shared>, around: Around<'_>) -> String {
          multi-mem=0 rbs=0 rbp=0 obl={unsent} oll=0 omem={unsent} tot-mem={total} events=r \
          cmd={command} user=default redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
-        client.origin.address,
-        client.origin.local_address,
+        client.origin.address(),
+        client.origin.local_address(),
         client.origin.descriptor,
         names.name,
         letters(client),

@@ -4,15 +4,11 @@
 //! clock costs a good part of what they do. Any other command is measured alone, and so are all
 //! if the slow log is to keep what fast commands may reach.
 
-use super::clients::Shared;
+use super::connection::Connection;
 use crate::command::args::is_word;
 use crate::command::table::{Flags, Name, Row};
 use crate::command::{OwnedRequest, Request};
-use crate::config::Config;
-use crate::db::home::Home;
 use crate::db::slowlog::SlowLog;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A slow log for times below this measures every command alone, in microseconds.
@@ -21,12 +17,9 @@ const SHARED_BELOW_US: i64 = 1000;
 const SECRET_SETTINGS: &[&str] =
     &["requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass"];
 
-/// Measures the commands of one connection.
-pub(super) struct Meter {
-    home: Rc<Home>,
-    shared: Arc<Shared>,
-    run: Option<Run>,
-}
+/// What is measured of a connection's commands at present.
+#[derive(Default)]
+pub(super) struct Meter(Option<Run>);
 
 /// Equal commands in a row.
 struct Run {
@@ -36,66 +29,61 @@ struct Run {
     alone: bool,
 }
 
-impl Meter {
-    pub(super) fn new(home: Rc<Home>, shared: Arc<Shared>) -> Self {
-        Meter { home, shared, run: None }
-    }
-
+impl Connection {
     /// A command begins.
     #[inline]
-    pub(super) fn begin(&mut self, config: &Config, row: &'static Row) {
-        if let Some(run) = &mut self.run
+    pub(super) fn begin_measuring(&mut self, row: &'static Row) {
+        if let Some(run) = &mut self.meter.0
             && run.row.name == row.name
             && !run.alone
         {
             run.calls += 1;
             return;
         }
-        self.begin_run(config, row);
+        self.begin_run(row);
     }
 
     /// A command begins that is measured by itself, or before others.
-    fn begin_run(&mut self, config: &Config, row: &'static Row) {
-        self.flush(config);
-        let fine = (0..SHARED_BELOW_US).contains(&config.slowlog_log_slower_than);
+    fn begin_run(&mut self, row: &'static Row) {
+        self.note_measured();
+        let fine = (0..SHARED_BELOW_US).contains(&self.config.slowlog_log_slower_than);
         let alone = fine || !row.flags.has(Flags::FAST);
-        self.run = Some(Run { row, calls: 1, began: Instant::now(), alone });
+        self.meter.0 = Some(Run { row, calls: 1, began: Instant::now(), alone });
     }
 
     /// The command that began last has ended here.
-    pub(super) fn end(&mut self, config: &Config, request: &Request<'_>) {
-        if let Some(run) = self.run.take_if(|run| run.alone) {
-            self.note(config, run.row, run.calls, run.began.elapsed(), Some(request));
+    pub(super) fn end_measuring(&mut self, request: &Request<'_>) {
+        if let Some(run) = self.meter.0.take_if(|run| run.alone) {
+            self.note(run.row, run.calls, run.began.elapsed(), Some(request));
         }
     }
 
     /// The command that began last is run and measured elsewhere.
-    pub(super) fn hand_over(&mut self, config: &Config) {
-        if let Some(run) = &mut self.run {
+    pub(super) fn leave_measuring(&mut self) {
+        if let Some(run) = &mut self.meter.0 {
             run.calls -= 1;
         }
-        self.flush(config);
+        self.note_measured();
     }
 
     /// Notes what was measured so far.
-    pub(super) fn flush(&mut self, config: &Config) {
-        if let Some(run) = self.run.take()
+    pub(super) fn note_measured(&mut self) {
+        if let Some(run) = self.meter.0.take()
             && run.calls > 0
         {
-            self.note(config, run.row, run.calls, run.began.elapsed(), None);
+            self.note(run.row, run.calls, run.began.elapsed(), None);
         }
     }
 
     /// Notes calls of a command that took so long together; `request` if it was one.
     pub(super) fn note(
         &self,
-        config: &Config,
         row: &Row,
         calls: u64,
         took: Duration,
         request: Option<&Request<'_>>,
     ) {
-        let (core, now) = (self.home.core(), self.home.now());
+        let (core, config, now) = (self.home.core(), &*self.config, self.home.now());
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let counters = core.stats.thread(self.home.index()).command(row.name);
         counters.ran(calls, nanoseconds, config.latency_tracking);
@@ -103,8 +91,8 @@ impl Meter {
         let event = if row.flags.has(Flags::FAST) { "fast-command" } else { "command" };
         core.stats.latency.record(config, event, now, nanoseconds);
         if SlowLog::wants(config, nanoseconds) && !row.flags.has(Flags::SKIP_SLOWLOG) {
-            let names = self.shared.names();
-            let (peer, name) = (&self.shared.origin.address, names.name.as_bytes());
+            let names = self.client.shared.names();
+            let (peer, name) = (self.client.shared.origin.address(), names.name.as_bytes());
             let log = &core.stats.slow_log;
             let record = |shown: &Request<'_>| {
                 log.record(config, now, nanoseconds, shown, peer, name);

@@ -73,9 +73,9 @@ impl Monitors {
 
 fn line(row: &Row, request: &Request<'_>, db: u8, from: &Shared) -> Bytes {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let address = match from.origin.address.strip_suffix(":0") {
+    let address = match from.origin.address().strip_suffix(":0") {
         Some(path) if from.origin.is_unix => format!("unix:{path}"),
-        _ => from.origin.address.to_string(),
+        _ => from.origin.address().to_string(),
     };
     let mut line = format!("+{}.{:06} [{db} {address}]", now.as_secs(), now.subsec_micros());
     show_without_secrets(row, request, |shown| {

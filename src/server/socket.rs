@@ -16,16 +16,38 @@ pub(super) enum Socket {
 /// Where a connection comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// The peer, as CLIENT LIST shows it.
-    pub(crate) address: Box<str>,
-    /// This end.
-    pub(crate) local_address: Box<str>,
+    /// The address of the peer, then that of this end: every connection has both.
+    addresses: Box<str>,
+    /// The length of the first.
+    peer_len: u16,
     /// Whether the peer is on this machine.
     pub(crate) is_local: bool,
     /// Whether it is a unix socket.
     pub(crate) is_unix: bool,
     /// The file descriptor.
     pub(crate) descriptor: i32,
+}
+
+impl Origin {
+    pub(super) fn new(peer: &str, local: &str, socket: &Socket, is_local: bool) -> Origin {
+        Origin {
+            addresses: [peer, local].concat().into(),
+            peer_len: u16::try_from(peer.len()).unwrap_or(0),
+            is_local,
+            is_unix: matches!(socket, Socket::Unix(_)),
+            descriptor: socket.descriptor(),
+        }
+    }
+
+    /// The peer, as CLIENT LIST shows it.
+    pub(crate) fn address(&self) -> &str {
+        &self.addresses[..self.peer_len.into()]
+    }
+
+    /// This end.
+    pub(crate) fn local_address(&self) -> &str {
+        &self.addresses[self.peer_len.into()..]
+    }
 }
 
 /// The half that reads.

@@ -38,7 +38,7 @@ impl Client {
         let sink: Arc<dyn Sink> = Arc::new(Listener { client: self.shared.clone(), limits });
         let pubsub = &around.server.core.pubsub;
         for channel in request.from(1) {
-            self.listens = pubsub.subscribe(kind, self.shared.id, &sink, channel);
+            self.special_mut().listens = pubsub.subscribe(kind, self.shared.id, &sink, channel);
             self.confirm(name, Some(channel), out);
         }
         Ok(())
@@ -64,7 +64,7 @@ impl Client {
             return self.confirm(name, None, out);
         }
         for channel in names {
-            self.listens = pubsub.unsubscribe(kind, self.shared.id, channel);
+            self.special_mut().listens = pubsub.unsubscribe(kind, self.shared.id, channel);
             let mail = self.shared.take_mail(u64::MAX);
             self.receive(mail, around.in_exec, out);
             self.confirm(name, Some(channel), out);
@@ -78,14 +78,14 @@ impl Client {
             Some(channel) => out.bulk(channel),
             None => out.null(),
         }
-        out.count(self.listens.replied(kind(name)));
+        out.count(self.special().listens.replied(kind(name)));
     }
 
     /// Ends all subscriptions: the connection ends.
     pub(super) fn unsubscribe_all(&mut self, around: Around<'_>) {
-        if self.listens != ClientCounts::default() {
+        if self.special().listens != ClientCounts::default() {
             around.server.core.pubsub.unsubscribe_all(self.shared.id);
-            self.listens = ClientCounts::default();
+            self.special_mut().listens = ClientCounts::default();
         }
     }
 }

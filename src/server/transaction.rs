@@ -50,12 +50,12 @@ impl Connection {
     pub(super) async fn watch(&mut self, keys: Vec<Box<[u8]>>) -> Result<(), Error> {
         let core = self.home.core().clone();
         let db = self.client.db;
-        if self.client.watched.is_empty() {
+        if self.client.special().watched.is_empty() {
             core.stats.thread(self.home.index()).watching_clients.add(1);
         }
         for key in keys {
             let name = (db, key);
-            if self.client.watched.contains(&name) {
+            if self.client.special().watched.contains(&name) {
                 continue;
             }
             let set = ShardSet::One(core.shard_of(&name.1));
@@ -67,7 +67,7 @@ impl Connection {
                     shard.keyspace_mut().watch(watched.0, &watched.1, &flag);
                 });
             };
-            self.client.watched.push(name);
+            self.client.special_mut().watched.push(name);
             self.home.visit(&set, watch).await?;
         }
         self.client.show();
@@ -79,7 +79,7 @@ impl Connection {
 
     pub(super) async fn unwatch(&mut self) -> Result<(), Error> {
         let core = self.home.core().clone();
-        let watched = std::mem::take(&mut self.client.watched);
+        let watched = std::mem::take(&mut self.client.special_mut().watched);
         if !watched.is_empty() {
             core.stats.thread(self.home.index()).watching_clients.sub(1);
         }
@@ -107,9 +107,9 @@ impl Connection {
     }
 
     async fn exec_queue(&mut self) -> Result<(), Error> {
-        let queue = self.client.queue.take().unwrap_or_default();
+        let queue = self.client.special_mut().queue.take().unwrap_or_default();
         if let Some(error) = self.abort(&queue) {
-            self.client.is_doomed = false;
+            self.client.special_mut().is_doomed = false;
             self.fail(table::row(Name::Exec), &error);
             return self.unwatch().await;
         }
@@ -122,13 +122,13 @@ impl Connection {
             server: self.server.clone(),
             queue,
             client: client.clone(),
-            watched: lock(&client).watched.clone(),
+            watched: lock(&client).special().watched.clone(),
             reached: self.output.reached(),
         };
         let done = self.visit(&set, move |turn| transaction.run(turn)).await;
         std::mem::swap(&mut self.client, &mut lock(&client));
         let (done, position) = done?;
-        let mail = std::mem::take(&mut self.client.early_mail);
+        let mail = std::mem::take(&mut self.client.special_mut().early_mail);
         if !mail.is_empty() {
             mail.iter().for_each(|frame| self.output.bytes().extend_from_slice(frame));
             self.announce_mail();
@@ -148,7 +148,7 @@ impl Connection {
                     }
                 }
                 for Ran { queued: Queued { row, request }, took, code } in ran {
-                    self.meter.note(&self.config, row, 1, took, Some(&request.request()));
+                    self.note(row, 1, took, Some(&request.request()));
                     if let Some(code) = code {
                         self.count_failure(row.name, &code);
                     }
@@ -168,7 +168,7 @@ impl Connection {
 
     /// Why a transaction cannot run.
     fn abort(&self, queue: &[Queued]) -> Option<CommandError> {
-        if self.client.is_doomed {
+        if self.client.special().is_doomed {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Some(CommandError::Fixed(text));
         }
@@ -186,7 +186,7 @@ impl Connection {
             None => set = Some(ShardSet::One(shard)),
             Some(set) => set.add(shard),
         };
-        for (_, key) in &self.client.watched {
+        for (_, key) in &self.client.special().watched {
             include(core.shard_of(key));
         }
         for queued in queue {

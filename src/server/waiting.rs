@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
@@ -120,7 +121,7 @@ impl Connection {
                     continue;
                 }
             };
-            self.meter.note(&self.config, row, 1, took, Some(&request.request()));
+            self.note(row, 1, took, Some(&request.request()));
             match called {
                 Called::Replied(code) => {
                     if let Some(code) = code {
@@ -156,28 +157,39 @@ impl Connection {
     }
 
     /// Waits until the reader is served or its time is over.
-    async fn wait(&mut self, set: ShardSet, mut blocked: Blocked) -> Result<(), Error> {
-        let woken = self.until_woken(&mut blocked).await;
-        let clean = matches!(woken, Ok(Some(Woken::Served(_)))) && matches!(set, ShardSet::One(_));
-        if !clean {
-            Box::pin(self.home.unblock(&set, self.client.shared.id)).await?;
-        }
-        match woken? {
-            Some(Woken::Served(served)) => {
-                if let [b'-', error @ ..] = &served.reply[..] {
-                    let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-                    self.count_failure(blocked.name, &String::from_utf8_lossy(code));
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "many wait, and an async fn has its arguments twice"
+    )]
+    fn wait(
+        &mut self,
+        set: ShardSet,
+        mut blocked: Blocked,
+    ) -> impl Future<Output = Result<(), Error>> {
+        async move {
+            let woken = self.until_woken(&mut blocked).await;
+            let clean =
+                matches!(woken, Ok(Some(Woken::Served(_)))) && matches!(set, ShardSet::One(_));
+            if !clean {
+                Box::pin(self.home.unblock(&set, self.client.shared.id)).await?;
+            }
+            match woken? {
+                Some(Woken::Served(served)) => {
+                    if let [b'-', error @ ..] = &served.reply[..] {
+                        let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+                        self.count_failure(blocked.name, &String::from_utf8_lossy(code));
+                    }
+                    self.reply(|out| out.raw(&served.reply));
+                    self.output.announce(served.position);
                 }
-                self.reply(|out| out.raw(&served.reply));
-                self.output.announce(served.position);
+                Some(Woken::Unblocked) => self.fail_unblocked(blocked.name),
+                Some(Woken::TimedOut) | None => {
+                    self.reply(|out| out.null_array());
+                    self.output.announce(Position::default());
+                }
             }
-            Some(Woken::Unblocked) => self.fail_unblocked(blocked.name),
-            Some(Woken::TimedOut) | None => {
-                self.reply(|out| out.null_array());
-                self.output.announce(Position::default());
-            }
+            Ok(())
         }
-        Ok(())
     }
 
     fn fail_unblocked(&mut self, name: Name) {
@@ -188,25 +200,9 @@ impl Connection {
 
     /// `None` if the time is over.
     async fn until_woken(&mut self, blocked: &mut Blocked) -> Result<Option<Woken>, Error> {
-        let limit = Duration::from_millis(blocked.timeout_ms);
-        let core = self.home.core().clone();
-        let timed = &core.stats.thread(self.home.index()).timed_clients;
-        let is_timed = u64::from(!limit.is_zero());
-        timed.add(is_timed);
-        self.client.shared.set_wait(Some(blocked.cell.clone()));
-        let receiver = &mut blocked.woken;
-        let woken = self
-            .meanwhile(async {
-                if limit.is_zero() {
-                    return Some(receiver.await);
-                }
-                // Boxed, as few waits have one.
-                Box::pin(time::timeout(limit, receiver)).await.ok()
-            })
-            .await;
-        self.client.shared.set_wait(None);
-        self.client.shared.seen.last_ms.store(core.now().0, Ordering::Relaxed);
-        timed.sub(is_timed);
+        self.begin_wait(blocked);
+        let woken = self.meanwhile(in_time(blocked.timeout_ms, &mut blocked.woken)).await;
+        self.end_wait(blocked);
         match woken {
             Ok(Some(woken)) => woken.map(Some).map_err(|_| Error::Stopped),
             Ok(None) if blocked.cell.end() => Ok(None),
@@ -217,6 +213,20 @@ impl Connection {
                 Err(error)
             }
         }
+    }
+
+    fn begin_wait(&self, blocked: &Blocked) {
+        let stats = self.home.core().stats.thread(self.home.index());
+        stats.timed_clients.add(u64::from(blocked.timeout_ms > 0));
+        self.client.shared.set_wait(Some(blocked.cell.clone()));
+    }
+
+    fn end_wait(&self, blocked: &Blocked) {
+        let core = self.home.core();
+        self.client.shared.set_wait(None);
+        self.client.shared.seen.last_ms.store(core.now().0, Ordering::Relaxed);
+        let stats = core.stats.thread(self.home.index());
+        stats.timed_clients.sub(u64::from(blocked.timeout_ms > 0));
     }
 
     /// Runs a command when CLIENT PAUSE lets it.
@@ -248,7 +258,7 @@ impl Connection {
     async fn resume(&mut self, queued: &Queued) -> Result<(), Error> {
         let request = queued.request.request();
         let step = self.dispatch(&request);
-        self.meter.flush(&self.config);
+        self.note_measured();
         self.show_activity();
         self.output.announce(Position::default());
         match step {
@@ -312,6 +322,18 @@ impl Connection {
         self.output.announce(Position::default());
         Ok(())
     }
+}
+
+/// What ends a wait; `None` if the time is over, of which 0 is forever.
+async fn in_time(
+    timeout_ms: u64,
+    woken: &mut oneshot::Receiver<Woken>,
+) -> Option<Result<Woken, RecvError>> {
+    if timeout_ms == 0 {
+        return Some(woken.await);
+    }
+    // Boxed, as few waits have one.
+    Box::pin(time::timeout(Duration::from_millis(timeout_ms), woken)).await.ok()
 }
 
 /// The reply to WAIT and WAITAOF: there are no replicas.
