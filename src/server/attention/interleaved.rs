@@ -35,7 +35,7 @@ fn m01_no_ring_is_lost() {
             assert!(posted.load(Ordering::Relaxed) > 0, "what was posted before is seen");
         }
         let sleeps = !bell.listen(&mut context);
-        threads.map(|thread| thread.join().expect("it does not panic"));
+        threads.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
         // Whoever sleeps is run again, and then hears all that was rung since.
         let rung = bell.take();
         assert!(!sleeps || !rung || task.0.load(Ordering::Acquire));
