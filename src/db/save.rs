@@ -266,9 +266,10 @@ fn options(config: &Config) -> AofOptions {
     }
 }
 
-/// Tells the threads of a log's progress.
+/// Tells the threads of a log's progress, and has its growth looked at.
 pub(super) fn listen(core: &Core) {
     if let Some(storage) = core.saver.storage.get() {
+        due::watch_growth(core, &core.saver.state());
         let (doors, moves) = (core.doors.clone(), core.log_moves.clone());
         let (has_outlets, panics) = (core.has_outlets.clone(), core.panics.clone());
         storage.aof.on_durable(Box::new(move |moved| {
