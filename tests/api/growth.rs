@@ -25,7 +25,7 @@ fn wait_until_at_most(dir: &Path, bytes: u64) {
     let end = Instant::now() + DEADLINE;
     while size(dir) > bytes {
         assert!(Instant::now() < end, "the files have {} bytes and not {bytes}", size(dir));
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1)); // before it looks again; the size decides
     }
 }
 

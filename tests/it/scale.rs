@@ -126,7 +126,8 @@ pub(crate) fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
             let (mut pings, mut due, mut left) = (Vec::new(), Instant::now(), around);
             while left > 0 {
                 left -= usize::from(done.load(Ordering::Relaxed));
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let early = due.saturating_duration_since(Instant::now());
+                std::thread::sleep(early); // a steady rate; the replies decide
                 due = due.max(Instant::now()) + PING_EVERY;
                 pings.push(Ping::send(&mut client, &thread));
                 sent.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +135,7 @@ pub(crate) fn beside_pings(server: &Server, what: &str, work: impl FnOnce()) {
             pings
         });
         while sent.load(Ordering::Relaxed) < around && !pings.is_finished() {
-            std::thread::sleep(PING_EVERY);
+            std::thread::sleep(PING_EVERY); // a steady rate; the replies decide
         }
         let began = Instant::now();
         work();
@@ -294,7 +295,8 @@ fn c10_what_comes_due_for_many_keys_at_once() {
     let count = many(2_000, 100_000);
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let some_time = || std::thread::sleep(Duration::from_millis(many(5, 2_000) as u64));
+    let time = Duration::from_millis(many(5, 2_000) as u64);
+    let some_time = || std::thread::sleep(time); // what is measured goes on meanwhile
     let add = |n| words(&format!("XADD stream:{n} IDMP p x * f v"));
     fill(&mut client, count, add, |_, _| ());
     beside_pings(&server, &format!("{count} streams with an idempotent ID"), some_time);
@@ -373,7 +375,8 @@ fn c01_many_idle_clients() {
     let mut idle: Vec<Client> = (0..10).map(|_| server.connect()).collect();
     idle.iter_mut().for_each(|idle| assert_eq!(idle.ask("PING"), "+PONG"));
     let before = server.resident_bytes();
-    let some_time = || std::thread::sleep(Duration::from_millis(many(5, 2_000) as u64));
+    let time = Duration::from_millis(many(5, 2_000) as u64);
+    let some_time = || std::thread::sleep(time); // what is measured goes on meanwhile
     beside_pings(&server, "10 idle clients", some_time);
     idle.extend((10..count).map(|_| server.connect()));
     idle.iter_mut().for_each(|idle| assert_eq!(idle.ask("PING"), "+PONG"));
