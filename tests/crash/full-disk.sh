@@ -16,26 +16,10 @@
 #   RESUME_MAX   in seconds; default 2.0
 #   SEED         of the sizes; default 1
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}" "${RESUME_MAX:=2.0}" "${SEED:=1}"
-skip() { echo "skipped: $*"; exit 77; }
-[ "$(id -u)" = 0 ] || skip "needs root"
-for tool in mkfs.ext4 losetup python3; do
-    command -v "$tool" >/dev/null || skip "needs $tool"
-done
-[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
+. "$(dirname "$0")/disk.sh"
+needs_loop_devices
+: "${RESUME_MAX:=2.0}" "${SEED:=1}"
 
-scratch=$(mktemp -d)
-cleanup() {
-    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        ! mountpoint -q "$scratch/disk" || umount "$scratch/disk" 2>/dev/null || sleep 0.2
-    done
-    rm -rf --one-file-system "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
-mkdir "$scratch/disk"
 round=0
 while [ "$round" -lt "${1:-2}" ]; do
     truncate -s 0 "$scratch/image"

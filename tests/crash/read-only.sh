@@ -10,29 +10,9 @@
 # missing. 2 rounds, one a policy, if ROUNDS does not say how many.
 #   SERVER   the binary; default: the debug build of this checkout
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}"
-skip() { echo "skipped: $*"; exit 77; }
-[ "$(id -u)" = 0 ] || skip "needs root"
-for tool in mkfs.ext4 losetup python3; do
-    command -v "$tool" >/dev/null || skip "needs $tool"
-done
-[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
+. "$(dirname "$0")/disk.sh"
+needs_loop_devices
 
-scratch=$(mktemp -d)
-release() {
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        ! mountpoint -q "$scratch/disk" || umount "$scratch/disk" 2>/dev/null || sleep 0.2
-    done
-}
-cleanup() {
-    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
-    release
-    rm -rf --one-file-system "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
-mkdir "$scratch/disk"
 round=0
 while [ "$round" -lt "${1:-2}" ]; do
     truncate -s 0 "$scratch/image"

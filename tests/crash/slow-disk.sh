@@ -18,26 +18,12 @@
 #   SERVER     the binary; default: the debug build of this checkout
 #   PING_MAX   in milliseconds; default 5
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}" "${PING_MAX:=5}"
-skip() { echo "skipped: $*"; exit 77; }
-command -v python3 >/dev/null || skip "needs python3"
-[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
+. "$(dirname "$0")/disk.sh"
+: "${PING_MAX:=5}"
 
-scratch=$(mktemp -d)
 throttle=/sys/fs/cgroup/blkio/blkio.throttle.write_iops_device
 device=
-cleanup() {
-    [ -z "$device" ] || echo "$device 0" >"$throttle"
-    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        ! mountpoint -q "$scratch/disk" || umount "$scratch/disk" 2>/dev/null || sleep 0.2
-    done
-    rm -rf --one-file-system "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
-mkdir "$scratch/disk"
+trap '[ -z "$device" ] || echo "$device 0" >"$throttle"; cleanup' EXIT
 gone=
 run() {
     gone=yes
