@@ -13,6 +13,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::retry_on_intr;
 
 /// How a file is opened.
@@ -246,6 +248,12 @@ impl DiskFile for OsFile {
     }
 
     fn has_name(&self) -> io::Result<bool> {
+        // Not all of the metadata: who has looked at a file's times makes Linux tell the next
+        // write's from them, and the next sync writes the inode, too (128 µs for 85).
+        #[cfg(target_os = "linux")]
+        if let Ok(found) = statx(&self.0, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
+            return Ok(found.stx_nlink > 0);
+        }
         Ok(self.0.metadata()?.nlink() > 0)
     }
 
