@@ -32,6 +32,7 @@ impl<'a> KeyCommand<'a> for XGroupCreate<'a> {
             None if !create => return Err(NO_KEY),
             stream => stream,
         };
+        self.place.refuse_excess()?;
         let last_id = stream.map(Stream::last_id).unwrap_or_default();
         let last_delivered_id = if id == b"$" { last_id } else { strict_id(id)? };
         if stream.is_some_and(|stream| stream.group(group).is_some()) {
@@ -68,6 +69,7 @@ impl<'a> KeyCommand<'a> for XGroupSetId<'a> {
         let mut key = txn.key(self.place.key);
         let stream = txn.stream(&key)?.ok_or(NO_KEY)?;
         require_group(stream, group, &key)?;
+        self.place.refuse_excess()?;
         let last_delivered_id = if id == b"$" { stream.last_id() } else { loose_id(id, 0)? };
         let entries_read = self.place.entries_read(Some(stream));
         txn.effect(&mut key, Effect::GroupSetId { group, last_delivered_id, entries_read });
@@ -87,13 +89,19 @@ struct Place<'a> {
     id: &'a [u8],
     create: bool,
     entries_read: Option<u64>,
+    /// More arguments than with each option once are refused, after the key and the group of
+    /// SETID. Redis: the same.
+    excess: Option<CommandError>,
 }
 
 impl<'a> Place<'a> {
     /// Reads the arguments; MKSTREAM is known only if it `may_create`.
     fn parse(request: &Request<'a>, may_create: bool) -> Result<Self, CommandError> {
         let (key, group, id) = (request.arg(2), request.arg(3), request.arg(4));
-        let mut place = Place { key, group, id, create: false, entries_read: None };
+        let refused = || CommandError::subcommand_syntax("XGROUP", request.arg(1));
+        let most = if may_create { 3 } else { 2 };
+        let excess = (request.args(5).remaining() > most).then(refused);
+        let mut place = Place { key, group, id, create: false, entries_read: None, excess };
         let mut args = request.args(5);
         while args.remaining() > 0 {
             if may_create && args.take_word("mkstream") {
@@ -106,10 +114,15 @@ impl<'a> Place<'a> {
                     })?),
                 };
             } else {
-                return Err(CommandError::subcommand_syntax("XGROUP", request.arg(1)));
+                return Err(refused());
             }
         }
         Ok(place)
+    }
+
+    /// Refuses more arguments than there can be.
+    fn refuse_excess(&self) -> Result<(), CommandError> {
+        self.excess.clone().map_or(Ok(()), Err)
     }
 
     /// The read counter. Redis: at most what was ever added.

@@ -102,7 +102,8 @@ impl<'a> Deletion<'a> {
         while let Some(word) = args.next() {
             if let (None, Some(found)) = (references, References::of(word)) {
                 references = Some(found);
-            } else if ids.is_none() && is_word(word, "ids") {
+            } else if args.remaining() > 0 && is_word(word, "ids") {
+                // Redis: IDS may be repeated, and the last one counts.
                 let count = args.next().and_then(strict_integer).unwrap_or_default();
                 let count = usize::try_from(count).ok().filter(|count| *count > 0);
                 let count = count

@@ -72,12 +72,12 @@ impl<'a> KeyCommand<'a> for XAdd<'a> {
             }
         };
         args.next();
-        let trim = trim.finish()?;
         if producer.is_some() && !matches!(id, NewId::Now) {
             return Err(CommandError::Fixed(
                 "ERR syntax error, IDMP/IDMPAUTO can be used only with auto-generated IDs",
             ));
         }
+        let trim = trim.finish()?;
         let spans = args.rest();
         if spans.is_empty() || spans.len() % 2 == 1 {
             return Err(CommandError::arity("xadd"));
@@ -494,7 +494,7 @@ impl<'a> KeyCommand<'a> for XCfgSet<'a> {
 
 /// Attaches an idempotent ID to an entry that exists: `XIDMPRECORD key pid iid id`.
 ///
-/// Replies `OK`. Effects: ProducerAttach. Redis: 8.10, where rewritten append-only files use it.
+/// Replies `OK`. Effects: ProducerAdd. Redis: 8.10, where rewritten append-only files use it.
 #[derive(Debug)]
 pub struct XIdmpRecord<'a> {
     key: &'a [u8],
@@ -531,7 +531,7 @@ impl<'a> KeyCommand<'a> for XIdmpRecord<'a> {
                 ));
             }
             None => {
-                txn.effect(&mut key, Effect::ProducerAttach { pid, iid, id });
+                txn.effect(&mut key, Effect::ProducerAdd { pid, iid, id });
                 txn.count_changes(1);
             }
         }

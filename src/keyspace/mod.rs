@@ -503,7 +503,7 @@ impl Keyspace {
                     return Err(Corrupt("a changed key does not hold a stream"));
                 };
                 stream.apply(effect, self.limits, &mut self.garbage)?;
-                if let Effect::ProducerAdd { .. } | Effect::ProducerAttach { .. } = effect {
+                if let Effect::ProducerAdd { .. } = effect {
                     self.idempotent.insert((db, key.into()));
                 }
                 if effect.touches_watchers() {

@@ -29,7 +29,7 @@
 //! | 17, 18 | Seen, without and with activity | name group, name consumer, time |
 //! | 19 | ProducerSettings | varint seconds, varint entries |
 //! | 20 | ProducerAdd | name pid, bytes iid, id |
-//! | 21 | ProducerAttach | name pid, bytes iid, id |
+//! | 21 | free | |
 //! | 22 | ProducerDuplicate | |
 //! | 23 | ProducerForget | name pid, varint count |
 
@@ -186,17 +186,8 @@ pub enum Effect<'a> {
         /// How many are remembered for each producer.
         maxsize: u64,
     },
-    /// An idempotent ID is remembered for a new entry, and counted.
+    /// An idempotent ID is remembered for an entry, and counted.
     ProducerAdd {
-        /// The producer ID.
-        pid: &'a [u8],
-        /// The idempotent ID.
-        iid: &'a [u8],
-        /// The entry.
-        id: EntryId,
-    },
-    /// An idempotent ID is attached to an entry that exists; it is not counted.
-    ProducerAttach {
         /// The producer ID.
         pid: &'a [u8],
         /// The idempotent ID.
@@ -393,7 +384,7 @@ impl<'a> Effect<'a> {
                 put_varint(out, duration_s);
                 put_varint(out, maxsize);
             }
-            Effect::ProducerAdd { pid, iid, id } | Effect::ProducerAttach { pid, iid, id } => {
+            Effect::ProducerAdd { pid, iid, id } => {
                 context.put_consumer(out, pid);
                 put_bytes(out, iid);
                 context.put_id(out, id);
@@ -444,7 +435,6 @@ impl<'a> Effect<'a> {
             Effect::Seen { active: true, .. } => 18,
             Effect::ProducerSettings { .. } => 19,
             Effect::ProducerAdd { .. } => 20,
-            Effect::ProducerAttach { .. } => 21,
             Effect::ProducerDuplicate => 22,
             Effect::ProducerForget { .. } => 23,
         }
@@ -473,11 +463,6 @@ impl<'a> Effect<'a> {
                 Effect::ProducerSettings { duration_s: cursor.varint()?, maxsize: cursor.varint()? }
             }
             20 => Effect::ProducerAdd {
-                pid: context.consumer(cursor)?,
-                iid: cursor.bytes()?,
-                id: context.id(cursor)?,
-            },
-            21 => Effect::ProducerAttach {
                 pid: context.consumer(cursor)?,
                 iid: cursor.bytes()?,
                 id: context.id(cursor)?,
@@ -634,7 +619,6 @@ mod tests {
             Effect::Seen { group, consumer, at, active: true },
             Effect::ProducerSettings { duration_s: 100, maxsize: 10_000 },
             Effect::ProducerAdd { pid: b"p", iid: b"i", id },
-            Effect::ProducerAttach { pid: b"p", iid: b"j", id },
             Effect::ProducerDuplicate,
             Effect::ProducerForget { pid: b"p", count: 2 },
         ]
@@ -678,7 +662,7 @@ mod tests {
         );
         let mut tags: Vec<_> = samples.iter().map(Effect::tag).collect();
         tags.sort_unstable();
-        assert_eq!(tags, (1..=23).collect::<Vec<_>>());
+        assert_eq!(tags, (1..=20).chain(22..=23).collect::<Vec<_>>());
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct EntryId {
 /// The most bytes the text of an ID takes: two numbers of 20 digits and the dash.
 pub const ID_TEXT_MAX: usize = 41;
 
+/// The most bytes of a text that is read as an ID, with its leading zeros. Redis: the same.
+const ID_TEXT_READ_MAX: usize = 127;
+
 impl EntryId {
     /// `0-0`, which no entry has.
     pub const MIN: EntryId = EntryId { ms: 0, seq: 0 };
@@ -100,9 +103,12 @@ impl EntryId {
         EntryId { ms, seq }
     }
 
-    /// Parses `ms-seq`, or `ms` alone, whose sequence number is then `missing_seq`.
-    /// `None` if the text is neither. Redis: leading zeros are accepted.
+    /// Parses `ms-seq`, or `ms` alone, whose sequence number is then `missing_seq`. `None` if the
+    /// text is neither, or has more than 127 bytes. Redis: leading zeros are accepted.
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<Self> {
+        if text.len() > ID_TEXT_READ_MAX {
+            return None;
+        }
         // The last one: if there is another, what stands before this is no number.
         let (ms, seq) = match text.iter().rposition(|&byte| byte == b'-') {
             None => (parse_u64(text)?, missing_seq),
@@ -126,9 +132,9 @@ impl EntryId {
     }
 }
 
-/// A decimal number of at most 127 bytes, digits only.
+/// A decimal number, digits only, in a text that is no longer than that of an ID may be.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 127 {
+    if text.is_empty() || text.len() > ID_TEXT_READ_MAX {
         return None;
     }
     let mut value = 0_u64;
@@ -293,6 +299,10 @@ mod tests {
             assert_eq!(EntryId::parse(bad.as_bytes(), 0), None, "{bad}");
         }
         assert_eq!(EntryId::parse(b"007", 5), Some(EntryId::new(7, 5)));
+        // Long texts are no IDs, whatever their parts are.
+        let text = |zeros| format!("{:0>zeros$}-1", 7);
+        assert_eq!(EntryId::parse(text(125).as_bytes(), 0), Some(EntryId::new(7, 1)));
+        assert_eq!(EntryId::parse(text(126).as_bytes(), 0), None);
         assert_eq!(EntryId::parse(&[b'0'; 128], 5), None);
         // Every byte in every place of texts of every length.
         for len in 1..=21 {

@@ -270,9 +270,10 @@ impl Stream {
                 ensure(maxsize > 0, "producers remember no idempotent ID")?;
                 self.rare().producers.set_limits(duration_s, maxsize);
             }
-            Effect::ProducerAdd { pid, iid, id } => self.rare().producers.add(pid, iid, id, true),
-            Effect::ProducerAttach { pid, iid, id } => {
-                self.rare().producers.add(pid, iid, id, false);
+            Effect::ProducerAdd { pid, iid, id } => {
+                let producers = &mut self.rare().producers;
+                producers.add(pid, iid, id);
+                producers.count_added();
             }
             Effect::ProducerDuplicate => self.rare().producers.count_duplicate(),
             Effect::ProducerForget { pid, count } => {
@@ -369,7 +370,6 @@ impl Stream {
             | Effect::SetId { .. }
             | Effect::ProducerSettings { .. }
             | Effect::ProducerAdd { .. }
-            | Effect::ProducerAttach { .. }
             | Effect::ProducerDuplicate
             | Effect::ProducerForget { .. } => return Err(Corrupt("not an effect on a group")),
         }
@@ -496,7 +496,7 @@ impl Stream {
             let producers = &mut stream.rare().producers;
             for (pid, iids) in &described.producers {
                 for (iid, id) in iids {
-                    producers.add(pid, iid, *id, false);
+                    producers.add(pid, iid, *id);
                 }
             }
             producers.set_counters(described.iids_added, described.iids_duplicates);

@@ -265,7 +265,7 @@ impl StreamBuilder {
         for _ in 0..n {
             let iid = cursor.bytes()?;
             ensure(producers.entry_of(&pid, iid).is_none(), "an idempotent ID appears twice")?;
-            producers.add(&pid, iid, get_id(cursor)?, false);
+            producers.add(&pid, iid, get_id(cursor)?);
         }
         self.producer = Some(pid);
         Ok(())

@@ -65,6 +65,88 @@ const STREAMS: &[Pattern] = &[
     (1, 0, "XGROUP {edge} {key}"),
 ];
 
+/// What nobody sends on purpose: options in another order, twice, or where they do not belong;
+/// numbers and IDs in other spellings and at the borders; too many arguments.
+const ODD: &[Pattern] = &[
+    (
+        3,
+        806,
+        "XADD {key} [ LIMIT {odd} ] [ {refs} ] [ {trim} ] [ NOMKSTREAM ] [ IDMP {name} {n} ] \
+            [ {trim} ] [ {refs} ] [ LIMIT {odd} ] [ IDMPAUTO {name} ] [ NOMKSTREAM ] \
+            ({new}|{new}|{oddid}) [ {value} ] {pairs}",
+    ),
+    (1, 806, "XADD {key} (IDMP|IDMPAUTO|MAXLEN|LIMIT|MINID|ACKED|NOMKSTREAM) {edge} {new} {pairs}"),
+    (
+        2,
+        802,
+        "XTRIM {key} [ LIMIT {odd} ] [ {refs} ] (MAXLEN [ (=|~) ] {odd}|MINID [ (=|~) ] {oddid}) \
+            [ LIMIT {odd} ] [ {refs} ] [ {edge} ]",
+    ),
+    (2, 0, "(XRANGE|XREVRANGE) {key} {oddid} {oddid} [ COUNT {odd} ] [ COUNT {odd} ] [ {edge} ]"),
+    (
+        2,
+        704,
+        "XREAD [ COUNT {odd} ] [ BLOCK 1 ] [ COUNT {odd} ] STREAMS {any} {any} {oddid} {oddid}",
+    ),
+    (1, 804, "XREAD [ (NOACK|CLAIM 0|GROUP g c) ] [ COUNT {odd} ] [ STREAMS ] {key} {oddid}"),
+    (
+        3,
+        804,
+        "XREADGROUP [ COUNT {odd} ] [ NOACK ] [ CLAIM {wait} ] [ GROUP {group} {consumer} ] \
+            [ BLOCK 1 ] GROUP {group} {consumer} [ NOACK ] [ CLAIM {wait} ] [ COUNT {odd} ] \
+            STREAMS {any} {any} (>|{oddid}) (>|{oddid})",
+    ),
+    (2, 0, "XPENDING {any} {group} [ IDLE {odd} ] {oddid} {oddid} {odd} [ {consumer} ] [ {edge} ]"),
+    (
+        3,
+        0,
+        "XCLAIM {key} {group} {consumer} {odd} {oddid} [ {id} ] [ JUSTID ] [ IDLE {odd} ] \
+            [ RETRYCOUNT {odd} ] [ FORCE ] [ TIME {odd} ] [ LASTID {oddid} ] [ RETRYCOUNT {odd} ] \
+            [ FORCE ] [ JUSTID ] [ {edge} ]",
+    ),
+    (
+        2,
+        0,
+        "XAUTOCLAIM {key} {group} {consumer} {odd} {oddid} [ COUNT {odd} ] [ JUSTID ] \
+            [ COUNT {odd} ] [ {edge} ]",
+    ),
+    (
+        3,
+        806,
+        "XGROUP (CREATE|SETID) {any} {group} {oddid} [ MKSTREAM ] [ ENTRIESREAD {odd} ] \
+            [ MKSTREAM ] [ ENTRIESREAD {odd} ] [ MKSTREAM ] [ {edge} ]",
+    ),
+    (
+        1,
+        0,
+        "XGROUP (DESTROY|CREATECONSUMER|DELCONSUMER|HELP {edge}) [ {key} ] [ {group} ] \
+            [ {consumer} ]",
+    ),
+    (
+        1,
+        702,
+        "XSETID {any} {oddid} [ ENTRIESADDED {odd} ] [ MAXDELETEDID {oddid} ] \
+            [ ENTRIESADDED {odd} ] [ MAXDELETEDID {oddid} ] [ {edge} ]",
+    ),
+    (
+        3,
+        802,
+        "(XDELEX {any}|XACKDEL {any} {group}) [ {refs} ] IDS ({odd}|1|2) {id} [ {oddid} ] \
+            [ {refs} ] [ IDS (1|{odd}) {id} ] [ IDS ] [ {refs} ]",
+    ),
+    (2, 0, "(XACK {any} {group}|XDEL {any}) {id} {oddid} [ {id} ]"),
+    (
+        1,
+        806,
+        "XCFGSET {any} [ IDMP-DURATION {odd} ] [ IDMP-MAXSIZE {odd} ] [ IDMP-DURATION {odd} ] \
+            [ {edge} ]",
+    ),
+    (3, 806, "XIDMPRECORD {any} ({name}|{edge}) ({n}|{edge}) ({id}|{oddid})"),
+    (2, 806, "XINFO STREAM {any} [ FULL ] [ COUNT {odd} ] [ FULL ] [ {edge} ]"),
+    (1, 0, "XINFO (GROUPS|CONSUMERS|HELP {edge}) [ {any} ] [ {group} ] [ {group} ]"),
+    (1, 0, "XLEN [ {any} ] [ {any} ]"),
+];
+
 const OTHERS: &[Pattern] = &[
     (8, 0, "SET {any} {value} [ (NX|XX) ] [ GET ] [ (EX {far}|PX {far}000|KEEPTTL) ]"),
     (3, 0, "SETNX {str} {value}"),
@@ -175,7 +257,74 @@ const OTHERS: &[Pattern] = &[
     (1, 0, "{value} {value}"),
 ];
 
-const KEYS: [&[u8]; 8] = [b"s", b"t", b"s", b"u", b"v", b"", b"k", b"\xff\r\n\0x"];
+const KEYS: [&[u8]; 8] = [b"s", b"t", b"s", b"u", b"v\0\nv", b"", b"k", b"\xff\r\n\0x"];
+/// Spellings of numbers that are refused, or at a border.
+const ODD_NUMBERS: [&str; 20] = [
+    "+5",
+    "05",
+    "00",
+    " 5",
+    "5 ",
+    "-0",
+    "",
+    "-1",
+    "0",
+    "1",
+    "5\0",
+    "\x005",
+    "1.0",
+    "1e3",
+    "0x5",
+    "576460752303423488",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-9223372036854775809",
+];
+/// Spellings of IDs. Not among them: what C reads as a number with a sign or blanks before it, as
+/// Redis does and we do not.
+const ODD_IDS: [&str; 40] = [
+    "1-",
+    "-1",
+    "(",
+    "(1",
+    "((1",
+    "(-",
+    "(+",
+    "-",
+    "+",
+    "$",
+    ">",
+    "*",
+    "1-*",
+    "9-*",
+    "*-1",
+    "*-*",
+    "1-**",
+    "0-*",
+    "0",
+    "0-0",
+    "(0",
+    "(0-0",
+    "05-0",
+    "5-00",
+    "5-1-1",
+    "5 -1",
+    "5-1 ",
+    "5-0x1",
+    "0x5",
+    "5.0",
+    "1e3",
+    "-0",
+    "-5-1",
+    "0-18446744073709551615",
+    "(0-18446744073709551615",
+    "18446744073709551615",
+    "18446744073709551616",
+    "18446744073709551616-*",
+    "(18446744073709551615-18446744073709551615",
+    "18446744073709551615-18446744073709551615",
+];
 const GROUPS: [&[u8]; 6] = [b"g", b"g", b"g", b"h", b"", b"\xfe\0\n"];
 const CONSUMERS: [&[u8]; 5] = [b"c", b"d", b"e", b"", b"\0\xff"];
 const EDGES: [&str; 14] = [
@@ -271,7 +420,11 @@ impl Maker {
 
     /// The next command.
     pub(crate) fn command(&mut self) -> Words {
-        let table = if self.rng.chance(3, 5) { STREAMS } else { OTHERS };
+        let table = match self.rng.below(10) {
+            0..=4 => STREAMS,
+            5 => ODD,
+            _ => OTHERS,
+        };
         let mut words = self.command_of(table);
         // Redis takes a memory size that is too large as the largest one, and shows that later.
         // With GET and a wrong digest Redis answers twice.
@@ -373,6 +526,19 @@ impl Maker {
             "{edge}" => self.one_of(&EDGES).into(),
             "{glob}" => self.one_of(&GLOBS).into(),
             "{id}" => self.id().into(),
+            "{odd}" => match self.rng.chance(1, 2) {
+                true => self.one_of(&ODD_NUMBERS).into(),
+                false => self.rng.below(8).to_string().into(),
+            },
+            "{oddid}" => match self.rng.below(16) {
+                0..8 => self.id().into(),
+                // Texts of 127 bytes are read, longer ones are not.
+                8 => format!("{:0>127}", self.id()).into(),
+                9 => format!("{:0>128}", self.id()).into(),
+                _ => self.one_of(&ODD_IDS).into(),
+            },
+            "{wait}" => self.one_of(&["0", "1000000", "-1", "+1", "01", "", "x"]).into(),
+            "{refs}" => self.one_of(&["KEEPREF", "DELREF", "ACKED"]).into(),
             "{n}" => self.rng.below(8).to_string().into(),
             "{far}" => self.one_of(&["1000", "2000"]).into(),
             "{far}000" => self.one_of(&["1000000", "2000000"]).into(),

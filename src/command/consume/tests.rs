@@ -45,6 +45,10 @@ fn groups_begin_are_set_and_end() {
     let mut world = world();
     let bad_options =
         "-ERR unknown subcommand or wrong number of arguments for 'Create'. Try XGROUP HELP.";
+    let too_many =
+        "-ERR unknown subcommand or wrong number of arguments for 'CREATE'. Try XGROUP HELP.";
+    let too_many_to_set =
+        "-ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.";
     world.script(&[
         ("XGROUP Create s g $ MKSTREAM ENTRIESREAD", bad_options),
         ("XGROUP CREATE s g $ ENTRIESREAD x", NO_INTEGER),
@@ -55,13 +59,15 @@ fn groups_begin_are_set_and_end() {
         ("XGROUP CREATE s g x", INVALID),
         ("XGROUP CREATE s g 1", "-BUSYGROUP Consumer Group name already exists"),
         ("XADD s 1-1 f v", "1-1"),
-        (
-            "XGROUP SETID s g 1 MKSTREAM",
-            "-ERR unknown subcommand or wrong number of arguments for 'SETID'. Try XGROUP HELP.",
-        ),
+        ("XGROUP SETID s g 1 MKSTREAM", too_many_to_set),
         ("XGROUP SETID s h x", NO_GROUP),
         ("XGROUP SETID s g x", INVALID),
         ("XGROUP SETID t g 1", NO_KEY),
+        ("XGROUP CREATE s h $ MKSTREAM MKSTREAM MKSTREAM MKSTREAM", too_many),
+        ("XGROUP CREATE u h x ENTRIESREAD 1 ENTRIESREAD 1 MKSTREAM", too_many),
+        ("XGROUP CREATE u h x ENTRIESREAD 1 ENTRIESREAD 1", NO_KEY),
+        ("XGROUP SETID s g x ENTRIESREAD 1 ENTRIESREAD 1", too_many_to_set),
+        ("XGROUP SETID s h x ENTRIESREAD 1 ENTRIESREAD 1", NO_GROUP),
         ("XGROUP SETID s g $ ENTRIESREAD 9", "OK"),
     ]);
     let group = world.stream("s").group(b"g").unwrap();

@@ -20,6 +20,15 @@ pub(super) fn no_key_or_group(key: &[u8], group: &[u8]) -> String {
     format!("NOGROUP No such key '{}' or consumer group '{}'", lossy(key), lossy(group))
 }
 
+/// The most words of XGROUP CREATE and SETID: each option once.
+const CREATE_MOST: usize = 8;
+const SETID_MOST: usize = 7;
+
+fn wrong_number(words: &[Bytes]) -> String {
+    let word = lossy(&words[1]);
+    format!("ERR unknown subcommand or wrong number of arguments for '{word}'. Try XGROUP HELP.")
+}
+
 impl Model {
     /// The options of CREATE and SETID: MKSTREAM, ENTRIESREAD.
     fn group_options(words: &[Bytes], create: bool) -> Result<(bool, Option<u64>), String> {
@@ -37,11 +46,7 @@ impl Model {
                 read = u64::try_from(value).ok();
                 at += 2;
             } else {
-                return Err(format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{}'. Try XGROUP \
-                     HELP.",
-                    lossy(&words[1])
-                ));
+                return Err(wrong_number(words));
             }
         }
         Ok((make, read))
@@ -54,6 +59,9 @@ impl Model {
             if !make {
                 return Err(NO_STREAM.into());
             }
+            if words.len() > CREATE_MOST {
+                return Err(wrong_number(words));
+            }
             let last = if words[4] == b"$" { (0, 0) } else { strict_id(&words[4])? };
             let stream = self.stream_or_new(key);
             let group = Group { last, read: read.map(|_| 0), ..Group::default() };
@@ -62,6 +70,9 @@ impl Model {
             self.signal(key);
             return Ok(Reply::Simple("OK"));
         };
+        if words.len() > CREATE_MOST {
+            return Err(wrong_number(words));
+        }
         let last = if words[4] == b"$" { stream.last } else { strict_id(&words[4])? };
         if stream.groups.contains_key(name) {
             return Err("BUSYGROUP Consumer Group name already exists".into());
@@ -78,6 +89,9 @@ impl Model {
         let Some(group) = stream.groups.get_mut(&words[3]) else {
             return Err(no_group(&words[2], &words[3]));
         };
+        if words.len() > SETID_MOST {
+            return Err(wrong_number(words));
+        }
         group.last = if words[4] == b"$" { last_id } else { loose_id(&words[4], 0)? };
         group.read = read.map(|read| read.min(added));
         Ok(Reply::Simple("OK"))

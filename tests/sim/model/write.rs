@@ -63,7 +63,6 @@ impl Options {
             }
             options.end += taken;
         }
-        options.check(xadd)?;
         Ok(options)
     }
 
@@ -185,6 +184,7 @@ impl Model {
             let text = "ERR syntax error, IDMP/IDMPAUTO can be used only with auto-generated IDs";
             return Err(text.into());
         }
+        options.check(true)?;
         let strings = &words[options.end + 1..];
         if strings.is_empty() || !strings.len().is_multiple_of(2) {
             return Err("ERR wrong number of arguments for 'xadd' command".into());
@@ -229,6 +229,7 @@ impl Model {
 
     pub(super) fn xtrim(&mut self, words: &[Bytes]) -> Answer {
         let options = Options::parse(words, false)?;
+        options.check(false)?;
         let trim = options.to_trim(self.block_entries).unwrap();
         let removed = self.stream(&words[1])?.map_or(0, |stream| stream.trim(trim));
         Ok(Reply::Int(removed.into()))
@@ -373,6 +374,7 @@ impl Model {
                 iids.push((iid.clone(), id));
                 let excess = iids.len().saturating_sub(maxsize);
                 iids.drain(..excess);
+                stream.iids_added += 1;
             }
         }
         Ok(Reply::Simple("OK"))
@@ -406,7 +408,7 @@ pub(super) fn id_block(words: &[Bytes]) -> Result<(Refs, &[Bytes]), String> {
         if strategy.is_none() && refs(word).is_some() {
             strategy = refs(word);
             at += 1;
-        } else if ids.is_none() && is_word(word, "IDS") && at + 1 < words.len() {
+        } else if is_word(word, "IDS") && at + 1 < words.len() {
             let count = integer(&words[at + 1]).and_then(|n| usize::try_from(n).ok());
             let count =
                 count.filter(|&n| n > 0).ok_or("ERR Number of IDs must be a positive integer")?;
