@@ -211,6 +211,85 @@ fn library(test: &str, source: &str, scratch: &Path) -> Option<PathBuf> {
     Some(library)
 }
 
+/// What WAITAOF answers when this server's disk has the writes of its client.
+const COUNTED: &str = "[:1 :0]";
+
+/// A life in which the sync with a number fails, and what it was to keep is gone. `ends`: whether
+/// it is killed as soon as that has happened, or when it has found its way back. False if there
+/// was no such sync.
+fn lose_a_sync(library: &Path, policy: &str, number: usize, ends: bool) -> bool {
+    let what = format!("{policy}, sync {number}, ends {ends}");
+    let (place, args) = (Place::new(), ["--appendfsync", policy]);
+    let gone = place.data().with_file_name("gone");
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let dir = format!("FAULT_DIR={}", place.data().display());
+    let done = format!("FAULT_DONE={}", gone.display());
+    let server = place
+        .try_start_under(&["env", &preload, &dir, &done, &format!("FAULT_SYNC={number}")], &args);
+    // What was acknowledged, and what of it a power cut may not take back.
+    let (mut acked, mut safe) = (BTreeSet::new(), BTreeSet::new());
+    if let Ok(mut server) = server {
+        let mut client = None;
+        let mut step = |n: u64| {
+            let mut open: Client = client.take().or_else(|| server.try_connect())?;
+            if n.is_multiple_of(8) {
+                drop(open.try_ask(["SAVE", "BGREWRITEAOF"][usize::from(n.is_multiple_of(16))])?);
+            }
+            if open.try_ask(&format!("XADD s {n}-1 f v"))? == format!("{n}-1") {
+                acked.insert(n);
+                let counts = match policy {
+                    "always" => true,
+                    _ => n.is_multiple_of(3) && open.try_ask("WAITAOF 1 0 30")? == COUNTED,
+                };
+                if counts {
+                    safe.clone_from(&acked);
+                }
+            }
+            client = Some(open);
+            Some(acked.contains(&n))
+        };
+        let mut n = 0;
+        while n < 24 && !(ends && gone.exists()) {
+            n += 1;
+            step(n);
+        }
+        if !ends {
+            wait_until("writes are taken again, and counted", || {
+                n += 3 - n % 3;
+                step(n) == Some(true)
+            });
+            wait_until("WAITAOF counts", || {
+                client.as_mut().is_some_and(|client| client.ask("WAITAOF 1 0 0") == COUNTED)
+            });
+            safe.clone_from(&acked);
+        }
+        drop(server.process.kill());
+        server.process.wait().unwrap();
+        assert_no_panic_of_ours(&what, &place);
+    }
+    let happened = gone.exists();
+    assert_kept(&what, &place, &safe);
+    let mut server = place.start(&args);
+    add(&mut server, 1001, 1003, &mut safe);
+    assert_kept(&what, &server.kill(), &safe);
+    happened
+}
+
+#[test]
+fn e03_a_sync_fails_once_what_it_was_to_keep_is_gone_and_nothing_counts_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(library) = library("e03", "lost.c", scratch.path()) else { return };
+    let works = [("always", true), ("always", false), ("everysec", true), ("everysec", false)];
+    let lives = AtomicUsize::new(0);
+    in_parallel(4, &works, |(policy, ends)| {
+        let happened = (1..).take_while(|&number| lose_a_sync(&library, policy, number, *ends));
+        let count = happened.count();
+        assert!(count >= 5, "{policy}: {count} syncs");
+        lives.fetch_add(count, Ordering::Relaxed);
+    });
+    report(&format!("e03: {lives:?} syncs failed and lost what they had"));
+}
+
 #[test]
 fn e04_short_and_interrupted_calls_are_invisible() {
     let scratch = tempfile::tempdir().unwrap();

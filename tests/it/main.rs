@@ -28,7 +28,7 @@
 //! | `d07_` | crashes, also twice | `tests/sim`, `src/shard/recovery`, `src/db/save` |
 //! | `d08_`, `d09_` | restarts; files of older versions | `restart.rs`, `src/persist/aof` |
 //! | `e01_` | calls that fail once | `faults`, `faults/disk.rs`, `src/persist/aof` |
-//! | `e02_`, `e03_` | that fail for long; a sync that loses what it had | `faults/disk.rs`, `peers.rs` |
+//! | `e02_`, `e03_` | that fail for long; a sync that loses what it had | `faults`, `faults/disk.rs` |
 //! | `e04_` | short and interrupted calls | `faults.rs` |
 //! | `e06_` | limits, names and locks; a read-only disk | `faults.rs`, `tests/crash/read-only.sh` |
 //! | `e05_` | a full disk | `faults/disk.rs`, `tests/crash/full-disk.sh` |

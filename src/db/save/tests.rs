@@ -6,6 +6,7 @@ use crate::shard::check::check;
 use crate::testing::{EIO, Fault, FaultDisk, Op};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const SNAPSHOTS: &[(&str, &str)] = &[("appendonly", "no"), ("save", "3600 1")];
 const LOG: &[(&str, &str)] = &[("appendonly", "yes"), ("appendfsync", "always")];
@@ -309,30 +310,33 @@ fn live(disk: &FaultDisk) -> (u64, u64) {
     (sent, acked)
 }
 
-/// `MILLSTREAM_LONG=1`: after each operation of the first life, not after every third.
-#[test]
-fn d07_the_engine_may_crash_at_any_operation_and_twice_while_it_recovers() {
-    let step = if std::env::var_os("MILLSTREAM_LONG").is_some() { 1 } else { 3 };
-    let ended = |disk: &FaultDisk, n: u64| match n % 3 {
+/// The disk after a kill or a power cut.
+fn ended(disk: &FaultDisk, n: u64) -> FaultDisk {
+    match n % 3 {
         0 => disk.kill(),
         _ => disk.crash(n),
-    };
-    let (mut at, mut recoveries) = (0, 0);
-    loop {
-        let disk = FaultDisk::new(at);
-        disk.power_off_at(at);
-        let (sent, acked) = live(&disk);
-        if disk.operations() <= at {
-            break;
-        }
-        let mut disk = ended(&disk, at);
+    }
+}
+
+/// Ends a life at its operation `at`, then two recoveries at operations of theirs, three times
+/// others. How many recoveries were cut short; `None` if the life has fewer operations.
+fn crash_at(at: u64) -> Option<u64> {
+    let disk = FaultDisk::new(at);
+    disk.power_off_at(at);
+    let (sent, acked) = live(&disk);
+    if disk.operations() <= at {
+        return None;
+    }
+    let mut cut_short = 0;
+    for place in 0..3 {
+        let mut disk = ended(&disk, at + place);
         // Recovery has fewer operations than this.
-        for off_at in [at % 50, at % 31] {
+        for off_at in [(at + 17 * place) % 50, (at + 10 * place) % 31] {
             disk.power_off_at(disk.operations() + off_at);
-            recoveries += u64::from(World::open(&disk, LOG).is_err());
+            cut_short += u64::from(World::open(&disk, LOG).is_err());
             disk = ended(&disk, at + off_at);
         }
-        let shards = (1 + at % 4).to_string();
+        let shards = (1 + (at + place) % 4).to_string();
         let settings = [LOG, &[("shards", &shards)]].concat();
         let found = {
             let world = World::open(&disk, &settings);
@@ -344,9 +348,25 @@ fn d07_the_engine_may_crash_at_any_operation_and_twice_while_it_recovers() {
             found
         };
         assert_eq!(numbers(&open(&disk, LOG)), found + 3, "operation {at}");
-        at += step;
     }
-    assert!(at > 100 && recoveries * step > 100, "{at} operations, {recoveries} recoveries");
+    Some(cut_short)
+}
+
+#[test]
+fn d07_the_engine_may_crash_at_any_operation_and_twice_while_it_recovers() {
+    let (next, cut_short) = (AtomicU64::new(0), AtomicU64::new(0));
+    // They wait for one another's threads more than they compute.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(count) = crash_at(next.fetch_add(1, Ordering::Relaxed)) {
+                    cut_short.fetch_add(count, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (at, cut_short) = (next.into_inner(), cut_short.into_inner());
+    assert!(at > 100 && cut_short > 200, "{at} operations, {cut_short} recoveries cut short");
 }
 
 #[test]
