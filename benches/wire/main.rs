@@ -8,6 +8,7 @@
 //!
 //! Every row starts each server anew, ours and every peer (`redis-server` and `valkey-server` on
 //! the PATH, or those named) with the same settings, on the last core; the load has the others.
+//! With several rounds they take turns, and a figure is the median.
 //! Rows are selected by a part of their name. The ratio is ours to theirs; the CPU time (program +
 //! kernel) is the server's own per request and says what the throughput cannot where the load or
 //! the kernel is the limit. The floor, in some rows, answers without doing anything.
@@ -58,14 +59,17 @@ fn main() {
             println!("{}", row.name);
             continue;
         }
-        let ours = measure(&row, &options.ours, &options, core);
-        let theirs: Vec<Figure> =
-            options.peers.iter().map(|peer| measure(&row, peer, &options, core)).collect();
-        print_row(&row, &ours, &options.peers, &theirs);
+        let mut programs = vec![options.ours.clone()];
+        programs.extend_from_slice(&options.peers);
         if row.floor {
-            let floor = Program::floor();
-            let figure = measure(&row, &floor, &options, core);
-            print_peer(&row, &ours, &floor, &figure);
+            programs.push(Program::floor());
+        }
+        let figures = measure(&row, &programs, &options, core);
+        let [ours, others @ ..] = &figures[..] else { unreachable!("ours is the first") };
+        let (theirs, floor) = others.split_at(options.peers.len());
+        print_row(&row, ours, &options.peers, theirs);
+        for figure in floor {
+            print_peer(&row, ours, &Program::floor(), figure);
         }
     }
 }
@@ -122,19 +126,24 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Options {
     options
 }
 
-/// The round with the median figure.
-fn measure(row: &Row, program: &Program, options: &Options, core: Option<usize>) -> Figure {
+/// Of each program the round with the median figure. They take turns: a machine that is shared is
+/// faster in one minute than in the next.
+fn measure(row: &Row, programs: &[Program], options: &Options, core: Option<usize>) -> Vec<Figure> {
     let shards = options.shards.unwrap_or(row.shards);
     // Several shards on one core would show nothing.
     let core = core.filter(|_| shards == 1);
-    let mut figures: Vec<Figure> = (0..options.rounds)
-        .map(|_| {
+    let mut figures = vec![Vec::new(); programs.len()];
+    for _ in 0..options.rounds {
+        for (program, figures) in programs.iter().zip(&mut figures) {
             let mut server = Server::start(program, &options.dir, row.log, shards, core);
-            (row.measure)(&mut server, &options.settings)
-        })
-        .collect();
-    figures.sort_by(|one, other| one.value.total_cmp(&other.value));
-    figures.swap_remove(figures.len() / 2)
+            figures.push((row.measure)(&mut server, &options.settings));
+        }
+    }
+    let median = |mut figures: Vec<Figure>| {
+        figures.sort_by(|one, other| one.value.total_cmp(&other.value));
+        figures.swap_remove(figures.len() / 2)
+    };
+    figures.into_iter().map(median).collect()
 }
 
 fn print_row(row: &Row, ours: &Figure, peers: &[Program], theirs: &[Figure]) {
