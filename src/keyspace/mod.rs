@@ -222,6 +222,7 @@ impl Keyspace {
 
     /// [`Keyspace::find`] for a command, which tries the place that the last one found: commands
     /// that come together are mostly about one key.
+    #[inline]
     fn look_up(&mut self, db: u8, key: &[u8]) -> Option<u32> {
         let last = self.database(db).get(self.last_place as usize);
         if last.is_some_and(|slot| *slot.key == *key) {
@@ -311,7 +312,13 @@ impl Keyspace {
     /// Tells the shard to look at those who wait on the key.
     #[inline]
     fn signal(&mut self, db: u8, key: &[u8]) {
-        if !self.waited.is_empty() && self.waited.contains(&(db, key.into())) {
+        if !self.waited.is_empty() {
+            self.signal_waited(db, key);
+        }
+    }
+
+    fn signal_waited(&mut self, db: u8, key: &[u8]) {
+        if self.waited.contains(&(db, key.into())) {
             self.signals.push_back((self.change_number, (db, key.into())));
         }
     }

@@ -118,6 +118,7 @@ impl<'t, 's> Txn<'t, 's> {
 
     /// Looks up a key of the connection's database to change it; one whose time is over is removed
     /// first.
+    #[inline]
     pub fn key<'a>(&mut self, name: &'a [u8]) -> Key<'a> {
         self.key_in(self.db, name)
     }
@@ -215,6 +216,7 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     /// The value of a key.
+    #[inline]
     pub fn value(&self, key: &Key<'_>) -> Option<&Value> {
         Some(&self.spaces.at(key.space).database(key.db).slot(key.place?).value)
     }
@@ -223,6 +225,7 @@ impl<'t, 's> Txn<'t, 's> {
     ///
     /// # Errors
     /// [`CommandError::WrongType`] if the key holds something else.
+    #[inline]
     pub fn stream(&self, key: &Key<'_>) -> Result<Option<&Stream>, CommandError> {
         match self.value(key) {
             None => Ok(None),
@@ -342,11 +345,16 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     /// Notes a keyspace event, if its class is published.
+    #[inline]
     pub fn event(&mut self, class: NotifyFlags, name: &'static str, key: &Key<'_>) {
         if self.rules.notify.wants(class) {
-            let event = Event { class, name, db: key.db, key: key.name.into() };
-            self.notices.push(Notice::Event(event));
+            self.note_event(class, name, key);
         }
+    }
+
+    fn note_event(&mut self, class: NotifyFlags, name: &'static str, key: &Key<'_>) {
+        let event = Event { class, name, db: key.db, key: key.name.into() };
+        self.notices.push(Notice::Event(event));
     }
 
     /// Notes that the key's value has replaced one of the type `before`.
@@ -386,6 +394,7 @@ impl<'t, 's> Txn<'t, 's> {
     }
 
     /// Commits a change of a key in its place.
+    #[inline]
     fn commit(&mut self, key: &mut Key<'_>, change: &Change<'_>, urgent: bool) {
         self.spaces.number_change();
         self.log.push(change, urgent);

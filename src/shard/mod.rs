@@ -316,6 +316,7 @@ impl<'t, 's> Turn<'t, 's> {
     ///
     /// # Panics
     /// Never: a turn has a shard.
+    #[inline]
     pub fn with_txn<R>(&mut self, run: impl FnOnce(&mut Txn<'_, '_>) -> R) -> R {
         let (first, rest) = self.shards.split_first_mut().expect("a turn has a shard");
         let Shard { keyspace, log, notices, rules, .. } = &mut **first;

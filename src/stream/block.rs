@@ -512,8 +512,8 @@ impl<'a> Master<'a> {
     fn plan(&self, fields: &Fields<'_>) -> Plan {
         let (mut names, mut lengths) = (self.names, self.lengths);
         let as_master = fields.pairs() == self.pairs
-            && fields.iter().all(|(name, value)| {
-                take_length(&mut lengths) == value.len() && take_string(&mut names) == name
+            && fields.iter().fold(true, |same, (name, value)| {
+                same && take_length(&mut lengths) == value.len() && take_string(&mut names) == name
             });
         if as_master {
             return Plan { shape: AS_MASTER, size: self.values_len };

@@ -237,19 +237,28 @@ impl Stream {
     /// # Errors
     /// [`Corrupt`] if the effect does not fit the state, which only damaged input can bring about;
     /// the state is then undefined and the caller stops.
+    #[inline]
     pub fn apply(
         &mut self,
         effect: &Effect<'_>,
         limits: BlockLimits,
         garbage: &mut Vec<Garbage>,
     ) -> Result<(), Corrupt> {
+        let Effect::Add { id, fields } = effect else { return self.apply_rest(effect, garbage) };
+        ensure(*id > self.last_id, "an entry is not above the last one")?;
+        self.entries.append(*id, fields, limits);
+        self.last_id = *id;
+        self.entries_added = self.entries_added.saturating_add(1).min(SIGNED_MAX);
+        Ok(())
+    }
+
+    /// [`Stream::apply`] of what adds no entry.
+    fn apply_rest(
+        &mut self,
+        effect: &Effect<'_>,
+        garbage: &mut Vec<Garbage>,
+    ) -> Result<(), Corrupt> {
         match *effect {
-            Effect::Add { id, ref fields } => {
-                ensure(id > self.last_id, "an entry is not above the last one")?;
-                self.entries.append(id, fields, limits);
-                self.last_id = id;
-                self.entries_added = self.entries_added.saturating_add(1).min(SIGNED_MAX);
-            }
             Effect::Trim { below } => {
                 let (_, removed) = self.entries.trim_below(below);
                 if !removed.is_empty() {
@@ -280,7 +289,8 @@ impl Stream {
                 let forgotten = self.rare().producers.forget(pid, count);
                 ensure(forgotten == count, "a forgotten idempotent ID does not exist")?;
             }
-            Effect::GroupCreate { .. }
+            Effect::Add { .. }
+            | Effect::GroupCreate { .. }
             | Effect::GroupSetId { .. }
             | Effect::GroupAdvance { .. }
             | Effect::GroupDestroy { .. }
