@@ -549,6 +549,25 @@ impl Core {
         }
     }
 
+    /// Whether the log is durable up to `position`, or there is none.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_durable(&self, position: Position) -> bool {
+        self.aof().is_none_or(|aof| aof.durable() >= position)
+    }
+
+    /// Waits until [`Core::is_durable`], through failures of the log too.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    #[cfg(feature = "server")]
+    pub(crate) async fn log_reaches(&self, position: Position) -> Result<(), Error> {
+        let mut moves = self.log_moves.subscribe();
+        while !self.is_durable(position) {
+            moves.changed().await.map_err(|_| Error::Stopped)?;
+        }
+        Ok(())
+    }
+
     /// Whether so much waits for the disk that those who write must wait, too.
     pub(crate) fn is_log_behind(&self) -> bool {
         self.aof().is_some_and(Aof::is_behind)

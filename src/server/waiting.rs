@@ -6,21 +6,19 @@ use super::connection::{Connection, Step};
 use crate::command::table;
 use crate::command::{Name, Out, OwnedRequest, Remainder};
 use crate::db::Core;
-use crate::db::home::{Home, Outlet, ShardSet};
+use crate::db::home::ShardSet;
 use crate::db::pause::Paused;
 use crate::db::run::{Blocked, Called, call};
-use crate::error::{CommandError, Error, StorageError};
+use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::shard::Turn;
 use crate::shard::waiters::{WaitCell, Woken};
 use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
-use tokio::sync::{Notify, oneshot};
 use tokio::time;
 
 /// What must be awaited.
@@ -215,6 +213,23 @@ impl Connection {
         }
     }
 
+    /// [`Connection::until_woken`]; a log that is durable up to a position ends the wait, too.
+    async fn until_durable(
+        &mut self,
+        blocked: &mut Blocked,
+        position: Option<Position>,
+    ) -> Result<Option<Woken>, Error> {
+        let (core, cell) = (self.home.core().clone(), blocked.cell.clone());
+        let mut woken = pin!(self.until_woken(blocked));
+        tokio::select! {
+            woken = &mut woken => woken,
+            _ = core.log_reaches(position.unwrap_or_default()), if position.is_some() => {
+                cell.wake(Woken::TimedOut);
+                woken.await
+            }
+        }
+    }
+
     fn begin_wait(&self, blocked: &Blocked) {
         let stats = self.home.core().stats.thread(self.home.index());
         stats.timed_clients.add(u64::from(blocked.timeout_ms > 0));
@@ -299,18 +314,16 @@ impl Connection {
         self.output.announce(Position::default());
         self.home.end_turn();
         let target = self.output.reached();
-        let is_durable = is_durable(self.home.core(), target);
+        let is_durable = self.home.core().is_durable(target);
         if wanted.replicas > 0 || (wanted.local && !is_durable) {
             let (cell, woken) = WaitCell::new();
-            if wanted.replicas == 0 {
-                tokio::task::spawn_local(watch_log(self.home.clone(), target, cell.clone()));
-            }
             let Acknowledged { name, timeout_ms, .. } = wanted;
             let mut blocked = Blocked { cell, woken, timeout_ms, name };
             let core = self.home.core().clone();
             let waiting = &core.stats.thread(self.home.index()).waiting_clients;
             waiting.add(1);
-            let woken = self.until_woken(&mut blocked).await;
+            let until = (wanted.replicas == 0).then_some(target);
+            let woken = self.until_durable(&mut blocked, until).await;
             waiting.sub(1);
             if matches!(woken?, Some(Woken::Unblocked)) {
                 self.fail_unblocked(name);
@@ -340,39 +353,8 @@ async fn in_time(
 pub(super) fn acknowledge(name: Name, core: &Core, target: Position, out: &mut Out<'_>) {
     if name == Name::WaitAof {
         out.array(2);
-        let local = core.aof().is_some() && is_durable(core, target);
+        let local = core.aof().is_some() && core.is_durable(target);
         out.integer(i64::from(local));
     }
     out.integer(0);
-}
-
-fn is_durable(core: &Core, position: Position) -> bool {
-    core.aof().is_none_or(|aof| aof.durable() >= position)
-}
-
-/// Ends a wait when the log is durable up to a position.
-async fn watch_log(home: Rc<Home>, target: Position, cell: Arc<WaitCell>) {
-    let watch = Rc::new(LogWatch::default());
-    while !cell.has_ended() {
-        home.at_log_move(watch.clone());
-        if is_durable(home.core(), target) {
-            cell.wake(Woken::TimedOut);
-            return;
-        }
-        watch.0.notified().await;
-    }
-}
-
-/// Hears when the log moves.
-#[derive(Default)]
-struct LogWatch(Notify);
-
-impl Outlet for LogWatch {
-    fn turn_ended(&self, _: Result<Position, StorageError>) {}
-
-    fn log_moved(&self, _broken: bool) {
-        self.0.notify_one();
-    }
-
-    fn send(self: Rc<Self>) {}
 }

@@ -65,11 +65,6 @@ impl WaitCell {
         self.leave_waiting(ENDED)
     }
 
-    /// Whether the wait has ended.
-    pub fn has_ended(&self) -> bool {
-        self.state.load(Ordering::Acquire) == ENDED
-    }
-
     /// Ends the wait and says why; true if it had not ended before.
     pub fn wake(&self, woken: Woken) -> bool {
         let ended = self.end();

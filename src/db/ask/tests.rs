@@ -90,3 +90,34 @@ fn a_transaction_is_refused_if_the_disk_has_no_room_for_all_of_it() {
     let fit = (1..10_000).find(|n| refused(*n)).expect("the disk is full") - 1;
     assert!(fit > 1 && !refused(fit), "one fits by far");
 }
+
+#[cfg(feature = "server")]
+#[test]
+fn a_waitaof_whose_time_is_over_leaves_nothing_that_waits_for_the_log() {
+    use std::io::{Read, Write};
+
+    let world = World::open(&FaultDisk::new(1), &[("appendfsync", "no")]).unwrap();
+    let listening = world.db.serve("127.0.0.1:0").unwrap();
+    let mut client = std::net::TcpStream::connect(listening.address()).unwrap();
+    let watching = || world.db.core().log_moves.receiver_count();
+    let before = watching();
+    for _ in 0..20 {
+        client.write_all(b"SET k v\r\nWAITAOF 1 0 1\r\n").unwrap();
+        let reply = b"+OK\r\n*2\r\n:0\r\n:0\r\n";
+        let mut got = vec![0; reply.len()];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, reply);
+    }
+    assert_eq!(watching(), before);
+    // And one that has time hears of a sync that comes later, or leaves with its client.
+    client.write_all(b"WAITAOF 1 0 0\r\n").unwrap();
+    until("the client waits", || watching() > before);
+    world.db.core().aof().unwrap().request_sync();
+    let mut got = [0; 12];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"*2\r\n:1\r\n:0\r\n");
+    client.write_all(b"SET k v\r\nWAITAOF 1 0 0\r\n").unwrap();
+    until("the client waits", || watching() > before);
+    drop(client);
+    until("nobody waits", || watching() == before);
+}
