@@ -5,29 +5,23 @@ use super::reply::Out;
 use super::{KeyCommand, Ran};
 use crate::config::NotifyFlags;
 use crate::error::CommandError;
-use crate::keyspace::{Key, Txn};
-
-/// The greatest length of a string, in bytes: the default of proto-max-bulk-len.
-const STRING_MAX: usize = 512 << 20;
+use crate::keyspace::{Key, STRING_BYTES_MAX, Txn};
 
 /// The refusal of a longer string.
 const TOO_LONG: CommandError =
     CommandError::Fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
-/// Puts a string in the place of a part of it, keeping the expiry: this event, one change, the new
-/// length as the answer.
-fn replace(
+/// A part of a string has changed: this event, one change, the new length as the answer.
+fn changed(
     txn: &mut Txn<'_, '_>,
-    key: &mut Key<'_>,
-    whole: &[u8],
+    key: &Key<'_>,
+    length: usize,
     event: &'static str,
     out: &mut Out<'_>,
 ) {
-    let expire_at = txn.expiry(key);
-    txn.set_string(key, whole, expire_at);
     txn.event(NotifyFlags::STRING, event, key);
     txn.count_changes(1);
-    out.count(whole.len());
+    out.count(length);
 }
 
 /// `STRLEN key`
@@ -67,13 +61,15 @@ impl<'a> KeyCommand<'a> for Append<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
-        let before = txn.string(&key)?.unwrap_or_default();
-        // Redis: the length of a new string is that of the argument, which passed its limit.
-        if key.exists() && before.len() + self.value.len() > STRING_MAX {
-            return Err(TOO_LONG);
+        let before = txn.string(&key)?.map(<[u8]>::len);
+        let length = before.unwrap_or_default() + self.value.len();
+        match before {
+            // Redis: the length of a new string is that of the argument, which passed its limit.
+            None => txn.set_string(&mut key, self.value, None),
+            Some(_) if length > STRING_BYTES_MAX => return Err(TOO_LONG),
+            Some(before) => txn.set_range(&mut key, before, self.value),
         }
-        let whole = [before, self.value].concat();
-        replace(txn, &mut key, &whole, "append", out);
+        changed(txn, &key, length, "append", out);
         Ok(Ran::Replied)
     }
 }
@@ -134,17 +130,15 @@ impl<'a> KeyCommand<'a> for SetRange<'a> {
 
     fn run(&self, txn: &mut Txn<'_, '_>, out: &mut Out<'_>) -> Result<Ran, CommandError> {
         let mut key = txn.key(self.key);
-        let before = txn.string(&key)?.unwrap_or_default();
+        let before = txn.string(&key)?.map_or(0, <[u8]>::len);
         if self.value.is_empty() {
-            out.count(before.len());
+            out.count(before);
             return Ok(Ran::Replied);
         }
-        let end = self.offset.checked_add(self.value.len()).filter(|end| *end <= STRING_MAX);
-        let end = end.ok_or(TOO_LONG)?;
-        let mut whole = before.to_vec();
-        whole.resize(before.len().max(end), 0);
-        whole[self.offset..end].copy_from_slice(self.value);
-        replace(txn, &mut key, &whole, "setrange", out);
+        let end = self.offset.checked_add(self.value.len());
+        let end = end.filter(|end| *end <= STRING_BYTES_MAX).ok_or(TOO_LONG)?;
+        txn.set_range(&mut key, self.offset, self.value);
+        changed(txn, &key, before.max(end), "setrange", out);
         Ok(Ran::Replied)
     }
 }
@@ -200,5 +194,31 @@ mod tests {
         ]);
         assert_eq!(world.events(), ["new k", "setrange k", "setrange k", "expire k", "setrange k"]);
         assert_eq!(world.changes(), 4);
+    }
+
+    #[test]
+    fn the_log_has_the_part_that_changes_and_not_the_string() {
+        let mut world = world();
+        let large = "x".repeat(100_000);
+        for (command, most) in [
+            (format!("SET k {large} EX 10"), usize::MAX),
+            ("APPEND k 123".to_owned(), 30),
+            ("SETRANGE k 5 45".to_owned(), 30),
+            ("SETRANGE k 200000 6".to_owned(), 30),
+            ("SETRANGE new 200000 6".to_owned(), 30),
+            ("APPEND other 7".to_owned(), 30),
+        ] {
+            world.run(&command);
+            assert!(world.last_frame().len() < most, "{command}");
+        }
+        world.script(&[
+            ("STRLEN k", "200001"),
+            ("TTL k", "10"),
+            ("GETRANGE k 3 8", "xx45xx"),
+            ("GETRANGE k 99999 100003", "x123\0"),
+            ("GETRANGE k 199999 -1", "\x006"),
+            ("STRLEN new", "200001"),
+            ("GET other", "7"),
+        ]);
     }
 }

@@ -115,6 +115,11 @@ impl World {
         self.log.clear();
     }
 
+    /// What the last command has put into the log.
+    pub(super) fn last_frame(&self) -> &[u8] {
+        self.frames.last().map_or(&[], |frame| frame)
+    }
+
     /// The stream of a key, which exists.
     pub(super) fn stream(&self, key: &str) -> &Stream {
         match self.space.value(self.db, key.as_bytes()) {

@@ -14,7 +14,9 @@ use crate::stream::UnixMs;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a command may add to the log beyond its own bytes.
+/// What a command may add to the log beyond its own bytes. Two kinds may add more, and if the disk
+/// has no room for it, what they did waits in memory and their connection is closed: those that
+/// find their entries by themselves, XAUTOCLAIM for example, and RESTORE of a compressed payload.
 const RECORD_BYTES: usize = 256;
 const SNAPSHOT_FAILED: &str = "MISCONF Redis is configured to save RDB snapshots, but it's \
 currently unable to persist to disk. Commands that may modify the data set are disabled, because \

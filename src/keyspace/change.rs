@@ -16,6 +16,7 @@
 //! | 71 | SwapDb | other database; the key is empty |
 //! | 72 | FlushDb | the key is empty |
 //! | 73 | FlushAll | the key is empty |
+//! | 74 | SetRange | varint length before, varint start, bytes |
 
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint};
 use crate::stream::effect::{DecodeContext, EncodeContext};
@@ -88,6 +89,16 @@ pub enum Action<'a> {
     FlushDb,
     /// All keys go.
     FlushAll,
+    /// Bytes take the place of a part of the string, which exists; it grows with zero bytes as far
+    /// as they need. The expiry stays.
+    SetRange {
+        /// How long the string was: a part fits no other.
+        length: usize,
+        /// Where the bytes begin.
+        start: usize,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
 }
 
 /// The changes of one turn, encoded, and what to repeat cheaply.
@@ -207,6 +218,12 @@ impl Change<'_> {
             Action::SwapDb { other } => out.extend_from_slice(&[71, other]),
             Action::FlushDb => out.push(72),
             Action::FlushAll => out.push(73),
+            Action::SetRange { length, start, bytes } => {
+                out.push(74);
+                put_varint(out, length as u64);
+                put_varint(out, start as u64);
+                put_bytes(out, bytes);
+            }
         }
     }
 
@@ -244,6 +261,11 @@ impl Change<'_> {
                 71 => Action::SwapDb { other: cursor.u8()? },
                 72 => Action::FlushDb,
                 73 => Action::FlushAll,
+                74 => Action::SetRange {
+                    length: size(&mut cursor)?,
+                    start: size(&mut cursor)?,
+                    bytes: cursor.bytes()?,
+                },
                 _ => Action::Effect(Effect::decode(tag, &mut cursor, &mut context)?),
             };
             visit(Change { db, key, action })?;
@@ -258,4 +280,50 @@ fn put_expiry(out: &mut Vec<u8>, expire_at: Option<UnixMs>) {
 
 fn expiry(cursor: &mut Cursor<'_>) -> Result<Option<UnixMs>, Corrupt> {
     Ok(cursor.varint()?.checked_sub(1).map(UnixMs))
+}
+
+fn size(cursor: &mut Cursor<'_>) -> Result<usize, Corrupt> {
+    usize::try_from(cursor.varint()?).map_err(|_| Corrupt("a length does not fit into memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{Keyspace, SLOTS, STRING_BYTES_MAX, Spaces, Value};
+    use std::hash::RandomState;
+
+    #[test]
+    fn a_part_is_read_whole_and_fits_only_the_string_that_it_is_of() {
+        let change = |key, action| Change { db: 0, key, action };
+        let part = |length, start, bytes| Action::SetRange { length, start, bytes };
+        let mut log = LogBuffer::new(0, true);
+        log.push(&change(b"k", part(3, 300, b"45")), true);
+        let payload = log.payload().to_vec();
+        let read = |payload: &[u8], visit: &mut dyn FnMut(Change<'_>) -> Result<(), Corrupt>| {
+            Change::decode_all(payload, visit)
+        };
+        for end in 1..payload.len() {
+            read(&payload[..end], &mut |_| panic!("a part of a change")).unwrap_err();
+        }
+        let mut space = Keyspace::new(0..SLOTS, RandomState::new());
+        let mut list = [&mut space];
+        let mut spaces = Spaces::new(&mut list);
+        let mut refused = |key, action| spaces.apply(&change(key, action)).is_err();
+        assert!(refused(b"k", part(0, 0, b"0")), "there is no key");
+        let at = Some(UnixMs(7));
+        assert!(!refused(b"k", Action::SetString { value: b"123", expire_at: at }));
+        assert!(!refused(b"s", Action::Create { idmp_duration_s: 100, idmp_maxsize: 100 }));
+        assert!(refused(b"s", part(0, 0, b"0")), "a stream");
+        assert!(refused(b"k", part(2, 0, b"0")), "another string");
+        assert!(refused(b"k", part(3, STRING_BYTES_MAX, b"0")), "too large");
+        assert!(refused(b"k", part(3, usize::MAX, b"0")), "too large");
+        read(&payload, &mut |change| spaces.apply(&change)).unwrap();
+        let slot = space.database(0).slot(space.find(0, b"k").unwrap());
+        let Value::String(string) = &slot.value else { panic!("no string") };
+        assert_eq!(
+            (string.len(), &string[..4], &string[299..]),
+            (302, &b"123\0"[..], &b"\x0045"[..])
+        );
+        assert_eq!(slot.expire_at(), at);
+    }
 }

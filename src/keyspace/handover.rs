@@ -180,7 +180,9 @@ mod tests {
         let (key, other) = (&names[rng.below(12)][..], &names[rng.below(12)][..]);
         let (db, to) = ([0, 1][rng.below(2)], [0, 1][rng.below(2)]);
         let exists = space.find(db, key).is_some();
-        let is_stream = matches!(space.value(db, key), Some(Value::Stream(_)));
+        let value = space.value(db, key);
+        let is_stream = matches!(value, Some(Value::Stream(_)));
+        let length = if let Some(Value::String(string)) = value { string.len() } else { 0 };
         let fields: [&[u8]; 2] = [b"f", b"v"];
         let id = EntryId::new(n + 1, 0);
         let action = match rng.below(40) {
@@ -192,6 +194,9 @@ mod tests {
             11..=14 if exists => Action::Remove,
             15..=18 if exists => Action::Expire { expire_at: Some(UnixMs(n)) },
             19..=24 => Action::SetString { value: key, expire_at: None },
+            25..=30 if exists && !is_stream => {
+                Action::SetRange { length, start: rng.below(9), bytes: key }
+            }
             _ if is_stream => Action::Effect(Effect::Add { id, fields: Fields::Slices(&fields) }),
             _ if !exists => Action::Create { idmp_duration_s: 100, idmp_maxsize: 100 },
             _ => Action::Remove,

@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many databases there are.
 pub const DATABASES: u8 = 16;
+/// The greatest length to which a part makes a string grow, in bytes: the default of
+/// proto-max-bulk-len.
+pub const STRING_BYTES_MAX: usize = 512 << 20;
 /// How many hash slots keys fall into.
 pub const SLOTS: u16 = 16384;
 
@@ -431,6 +434,19 @@ impl<'t, 's> Spaces<'t, 's> {
             Action::SetString { value, expire_at } => {
                 self.set(db, key, Value::String(value.into()), expire_at)?;
             }
+            Action::SetRange { length, start, bytes } => {
+                let space = &self.list[index];
+                let place = space.find(db, key).ok_or(Corrupt("a changed key does not exist"))?;
+                let slot = space.database(db).slot(place);
+                let Value::String(before) = &slot.value else {
+                    return Err(Corrupt("a changed key does not hold a string"));
+                };
+                if before.len() != length {
+                    return Err(Corrupt("a part is of a string of another length"));
+                }
+                let (whole, expire_at) = (with_range(before, start, bytes)?, slot.expire_at());
+                self.set(db, key, Value::String(whole.into()), expire_at)?;
+            }
             Action::Put { image, expire_at } => {
                 let stream = Stream::from_image(image, self.list[index].limits)?;
                 self.set(db, key, Value::Stream(stream), expire_at)?;
@@ -556,7 +572,8 @@ impl Keyspace {
             | Action::Copy { .. }
             | Action::SwapDb { .. }
             | Action::FlushDb
-            | Action::FlushAll => Err(Corrupt("not a change of one key in its place")),
+            | Action::FlushAll
+            | Action::SetRange { .. } => Err(Corrupt("not a change of one key in its place")),
         }
     }
 
@@ -608,6 +625,18 @@ fn hash_with(hasher: &RandomState, key: &[u8]) -> u64 {
     let mut hasher = hasher.build_hasher();
     hasher.write(key);
     hasher.finish()
+}
+
+/// A string in which these bytes stand at `start`, with zero bytes where it had none.
+fn with_range(before: &[u8], start: usize, bytes: &[u8]) -> Result<Vec<u8>, Corrupt> {
+    let end = start.checked_add(bytes.len()).filter(|end| *end <= STRING_BYTES_MAX);
+    let end = end.ok_or(Corrupt("a string grows beyond its limit"))?;
+    let mut whole = Vec::with_capacity(before.len().max(end));
+    whole.extend_from_slice(&before[..start.min(before.len())]);
+    whole.resize(start, 0);
+    whole.extend_from_slice(bytes);
+    whole.extend_from_slice(before.get(end..).unwrap_or_default());
+    Ok(whole)
 }
 
 fn has_idempotent_ids(value: &Value) -> bool {

@@ -301,6 +301,22 @@ impl<'t, 's> Txn<'t, 's> {
         self.find_again(key);
     }
 
+    /// Puts bytes in the place of a part of a key's string, which grows with zero bytes as far as
+    /// they need, to at most [`super::STRING_BYTES_MAX`]; a key that does not exist gets one. The
+    /// expiry stays. The log has the part alone.
+    pub fn set_range(&mut self, key: &mut Key<'_>, start: usize, bytes: &[u8]) {
+        if !key.exists() {
+            self.set_string(key, b"", None);
+        }
+        let length = match self.value(key) {
+            Some(Value::String(string)) => string.len(),
+            Some(Value::Stream(_)) | None => 0,
+        };
+        let action = Action::SetRange { length, start, bytes };
+        self.commit_whole(Change { db: key.db, key: key.name, action });
+        self.find_again(key);
+    }
+
     /// Gives a key a stream, as a new key: the caller notes the event.
     pub fn put(&mut self, key: &mut Key<'_>, image: &Image, expire_at: Option<UnixMs>) {
         self.commit_whole(key.change(Action::Put { image, expire_at }));

@@ -91,6 +91,19 @@ fn a_transaction_is_refused_if_the_disk_has_no_room_for_all_of_it() {
     assert!(fit > 1 && !refused(fit), "one fits by far");
 }
 
+#[test]
+fn a_small_change_of_a_large_string_takes_little_room_on_the_disk() {
+    let disk = FaultDisk::new(1);
+    let world = World::open(&disk, LOG).unwrap();
+    let ask = |args: &[&str]| world.db.command(args).wait();
+    ask(&["SET", "k", &"v".repeat(1 << 20)]).unwrap();
+    disk.set_capacity(disk.used() + (1 << 20));
+    for n in 0..200 {
+        assert_eq!(ask(&["APPEND", "k", "v"]).unwrap(), Reply::Integer((1 << 20) + n + 1));
+        ask(&["SETRANGE", "k", "7", "w"]).unwrap();
+    }
+}
+
 #[cfg(feature = "server")]
 #[test]
 fn a_waitaof_whose_time_is_over_leaves_nothing_that_waits_for_the_log() {
