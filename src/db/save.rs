@@ -250,7 +250,8 @@ impl Saver {
         let closed = storage.aof.close();
         // Handles that are still there must not keep others out.
         storage.directory.release();
-        closed
+        // Of a log that was turned off nothing is promised any more.
+        if self.logging.load(Ordering::Acquire) { closed } else { Ok(()) }
     }
 }
 
@@ -620,13 +621,21 @@ fn all_shards(core: &Core) -> ShardSet {
 }
 
 /// Switches `appendonly`. All shards are in hand; turning it on keeps them until a snapshot is
-/// there, because the log alone does not lead to the state.
+/// there, because the log alone does not lead to the state. Turning it off makes it durable first,
+/// unless it is known to have failed. Redis: then it is turned off, too; whoever has lost the disk
+/// goes on without.
 pub(super) fn switch(core: &Core, turn: &mut Turn<'_, '_>, on: bool) -> Result<(), Refusal> {
     if on {
         save_now(core, turn)?;
     } else {
-        turn.flush(core.aof())?;
-        core.aof().map_or(Ok(()), |aof| aof.sync().map(drop))?;
+        let failed = core.has_log_failed();
+        let flushed = turn.flush(core.aof());
+        if failed {
+            tracing::warn!("appendonly is turned off; the log that has failed lacks its end");
+        } else {
+            flushed?;
+            core.aof().map_or(Ok(()), |aof| aof.sync().map(drop))?;
+        }
     }
     core.saver.logging.store(on, Ordering::Release);
     turn.shards_mut().for_each(|shard| shard.set_logged(on));

@@ -486,3 +486,38 @@ fn what_runs_before_a_snapshot_in_one_turn_is_not_told_if_the_log_fails_there() 
         assert!(answer.is_err(), "{command}: {answer:?}");
     }
 }
+
+#[test]
+fn whoever_has_lost_the_disk_turns_the_log_off_and_goes_on_without() {
+    for op in [Op::Write, Op::Sync] {
+        let disk = FaultDisk::new(1);
+        let world = open(&disk, LOG);
+        let ask = |args: &[&str]| world.db.command(args).wait();
+        let set = |value| ask(&["SET", "k", value]);
+        set("1").unwrap();
+        for op in [op, Op::Rename] {
+            disk.fail(Fault { op, after: 0, times: u64::MAX, errno: EIO });
+        }
+        set("2").unwrap_err();
+        wait_for(&world, "rdb_last_bgsave_status", "err");
+        set("3").unwrap_err();
+        ask(&["CONFIG", "SET", "appendonly", "no"]).unwrap();
+        // Snapshots are still wanted, and fail.
+        let refused = set("4").unwrap_err().to_string();
+        assert!(refused.contains("RDB snapshots"), "{refused}");
+        ask(&["CONFIG", "SET", "save", ""]).unwrap();
+        set("5").unwrap();
+        // A new disk.
+        disk.heal();
+        ask(&["CONFIG", "SET", "appendonly", "yes"]).unwrap();
+        set("6").unwrap();
+        let now = digest(&world);
+        assert_eq!(digest(&open(&disk.crash(1), LOG)), now);
+        // A stop without the log has nothing to say of it.
+        disk.fail(Fault { op, after: 0, times: u64::MAX, errno: EIO });
+        set("7").unwrap_err();
+        wait_for(&world, "aof_last_write_status", "err");
+        ask(&["CONFIG", "SET", "appendonly", "no"]).unwrap();
+        world.db.close().unwrap();
+    }
+}
