@@ -17,6 +17,8 @@ fn look_at<'a>(txn: &mut Txn<'_, '_>, name: &'a [u8]) -> Key<'a> {
 /// `OBJECT ENCODING key`
 ///
 /// Answers `stream`; for a string `int`, `embstr` (at most 44 bytes) or `raw`; or null. Redis 8.10.
+/// Differs from Redis, which remembers how a string was made (`raw` after APPEND and SETRANGE,
+/// `embstr` after INCRBYFLOAT): there is one form of strings here, and it goes by the bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectEncoding<'a> {
     key: &'a [u8],

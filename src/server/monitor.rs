@@ -3,6 +3,11 @@
 //! Connections of all threads feed it before they run a command; while nobody watches, that costs
 //! one relaxed load. A monitor sees the commands of one connection in their order.
 //!
+//! A line says that a command begins to run, and nothing of what comes of it: it may be refused a
+//! moment later. So it waits for the log as far as that has come, and not for the command's own
+//! change, in EXEC as elsewhere; the command that brings a server down is seen. Differs from Redis,
+//! whose lines leave with the replies.
+//!
 //! ```text
 //! +<seconds>.<microseconds> [<database> <address>] "<argument>" …
 //! ```
