@@ -11,6 +11,10 @@
 //! A decoder never panics and never allocates from a length it has not checked against the bytes
 //! that are left.
 
+mod records;
+
+pub use records::{Part, Records, Sink, shared};
+
 use std::fmt;
 
 /// Bytes that are not a valid encoding; says what was expected.
@@ -37,12 +41,12 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_byte(value));
 }
 
-/// Makes room for `additional` more items. Beyond a megabyte it takes far more than is needed:
-/// memory that was never written to costs nothing, while a buffer that doubles is there twice as
-/// long as it moves, and leaves its former places behind.
+/// Makes room for `additional` more items. Beyond a quarter of a megabyte it takes far more than is
+/// needed: memory that was never written to costs nothing, while a buffer that doubles is there
+/// twice as long as it moves, and leaves its former places behind.
 pub fn reserve<T>(items: &mut Vec<T>, additional: usize) {
     /// The size in bytes beyond which room is taken in these steps.
-    const LARGE_BYTES: usize = 1 << 20;
+    const LARGE_BYTES: usize = 256 << 10;
     const STEPS_BYTES: [usize; 3] = [64 << 20, 1 << 30, u32::MAX as usize];
     let need = items.len() + additional;
     if need <= items.capacity() {
@@ -63,6 +67,7 @@ pub fn put_zigzag(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Appends bytes with their length before them.
+#[inline]
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -231,12 +236,37 @@ impl<'a> Cursor<'a> {
 /// CRC-64/XZ of `parts` in order, begun with `seed` (a file's own random number, so that a frame
 /// of one file is never valid in another).
 pub fn crc64(seed: u64, parts: &[&[u8]]) -> u64 {
-    let mut digest = crc64fast::Digest::new();
-    digest.write(&seed.to_le_bytes());
-    for part in parts {
-        digest.write(part);
+    let mut crc = Crc64::new(seed);
+    parts.iter().for_each(|part| crc.write(part));
+    crc.sum()
+}
+
+/// [`crc64`] of parts that come one after the other.
+pub struct Crc64(crc64fast::Digest);
+
+impl fmt::Debug for Crc64 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Crc64").field(&self.sum()).finish()
     }
-    digest.sum64()
+}
+
+impl Crc64 {
+    /// Begins with `seed`.
+    pub fn new(seed: u64) -> Self {
+        let mut digest = crc64fast::Digest::new();
+        digest.write(&seed.to_le_bytes());
+        Crc64(digest)
+    }
+
+    /// Takes the next part.
+    pub fn write(&mut self, part: &[u8]) {
+        self.0.write(part);
+    }
+
+    /// The checksum of what was written.
+    pub fn sum(&self) -> u64 {
+        self.0.sum64()
+    }
 }
 
 /// The seed with which [`crc64`] of `parts` is `crc`: there always is one, and only one.

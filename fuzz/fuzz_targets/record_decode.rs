@@ -17,7 +17,7 @@ fn read(payload: &[u8]) -> Option<(Vec<String>, Vec<u8>)> {
         log.push(&change, true);
         Ok(())
     });
-    read.is_ok().then(|| (texts, log.payload().to_vec()))
+    read.is_ok().then(|| (texts, log.payload()))
 }
 
 fuzz_target!(|data: &[u8]| {

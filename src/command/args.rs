@@ -2,8 +2,9 @@
 //! bounds, options with a value.
 
 use crate::error::CommandError;
-use crate::stream::fields::Span;
+use crate::stream::fields::{Fields, Span};
 use crate::stream::id::EntryId;
+use bytes::Bytes;
 
 /// One request: its arguments (the command name is the first) as places in the read buffer.
 /// There is at least one argument.
@@ -13,9 +14,16 @@ pub struct Request<'a> {
     pub buffer: &'a [u8],
     /// The arguments.
     pub spans: &'a [Span],
+    /// The same bytes, if they are as they came over the wire and may be kept instead of copied.
+    pub whole: Option<&'a Bytes>,
 }
 
 impl<'a> Request<'a> {
+    /// A request whose bytes are copied where they are kept.
+    pub fn borrowed(buffer: &'a [u8], spans: &'a [Span]) -> Self {
+        Request { buffer, spans, whole: None }
+    }
+
     /// How many arguments there are, the name included.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -104,9 +112,10 @@ impl<'a> Args<'a> {
         &self.request.spans[self.at..]
     }
 
-    /// The bytes the spans point into.
-    pub fn buffer(&self) -> &'a [u8] {
-        self.request.buffer
+    /// The arguments that are left, field, value, field, value …; an even number.
+    pub fn fields(&self) -> Fields<'a> {
+        let Request { buffer, whole, .. } = self.request;
+        Fields::Spans { buffer, spans: self.rest(), whole }
     }
 }
 

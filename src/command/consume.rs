@@ -260,14 +260,22 @@ impl<'a> KeyCommand<'a> for XAck<'a> {
         let mut key = txn.read(self.key);
         let mut acknowledged = 0;
         if txn.stream(&key)?.is_some_and(|stream| stream.group(self.group).is_some()) {
-            let texts = self.request.from(3);
-            let ids = texts.map(strict_id).collect::<Result<Vec<_>, _>>()?;
-            acknowledged = acknowledge(txn, &mut key, self.group, ids).len() as u64;
+            let mut ids = strict_ids(self.request.from(3))?;
+            while let Some(some) = next_of(&mut ids) {
+                acknowledged += acknowledge(txn, &mut key, self.group, some).len() as u64;
+            }
         }
         txn.count_changes(acknowledged);
         out.unsigned(acknowledged);
         Ok(Ran::Replied)
     }
+}
+
+/// The next of many IDs, so that a command never has them all in memory at once.
+fn next_of(ids: &mut impl Iterator<Item = EntryId>) -> Option<Vec<EntryId>> {
+    const AT_ONCE: usize = 4096;
+    let some: Vec<EntryId> = ids.take(AT_ONCE).collect();
+    (!some.is_empty()).then_some(some)
 }
 
 /// Acknowledges those of these entries that are pending in the group; returns them, ascending.
@@ -315,26 +323,29 @@ impl<'a> KeyCommand<'a> for XAckDel<'a> {
             deletion.reply_missing(out);
             return Ok(Ran::Replied);
         }
-        let ids: Vec<EntryId> = deletion.ids()?.collect();
+        let mut ids = deletion.ids()?;
         out.array(deletion.len());
-        let acknowledged = acknowledge(txn, &mut key, self.group, ids.clone());
-        let mut is_done = vec![false; acknowledged.len()];
-        let mut deleted = false;
-        for id in ids {
-            let found = acknowledged.binary_search(&id);
-            // An ID that is named again is not pending any more.
-            if found.map_or(true, |at| std::mem::replace(&mut is_done[at], true)) {
-                out.integer(-1);
-                continue;
+        let (mut deleted, mut count) = (false, 0);
+        while let Some(some) = next_of(&mut ids) {
+            let acknowledged = acknowledge(txn, &mut key, self.group, some.clone());
+            let mut is_done = vec![false; acknowledged.len()];
+            for id in some {
+                let found = acknowledged.binary_search(&id);
+                // An ID that is named again is not pending any more.
+                if found.map_or(true, |at| std::mem::replace(&mut is_done[at], true)) {
+                    out.integer(-1);
+                    continue;
+                }
+                let what = deletion.references.delete(txn, &mut key, id);
+                deleted |= what == Deleted::Now;
+                out.integer(if what == Deleted::Kept { 2 } else { 1 });
             }
-            let what = deletion.references.delete(txn, &mut key, id);
-            deleted |= what == Deleted::Now;
-            out.integer(if what == Deleted::Kept { 2 } else { 1 });
+            count += acknowledged.len() as u64;
         }
         if deleted {
             txn.event(NotifyFlags::STREAM, "xdel", &key);
         }
-        txn.count_changes(acknowledged.len() as u64);
+        txn.count_changes(count);
         Ok(Ran::Replied)
     }
 }

@@ -256,7 +256,7 @@ fn signed(value: isize) -> i64 {
 fn inner_keys<'a>(
     request: &Request<'a>,
 ) -> Result<(&'static Row, Request<'a>, table::KeyIndexes), CommandError> {
-    let inner = Request { buffer: request.buffer, spans: &request.spans[2..] };
+    let inner = Request::borrowed(request.buffer, &request.spans[2..]);
     let Ok(row) = table::named(&inner) else {
         return Err(CommandError::Fixed("ERR Invalid command specified"));
     };

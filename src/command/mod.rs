@@ -43,6 +43,7 @@ pub use value::Reply;
 use crate::error::CommandError;
 use crate::keyspace::Txn;
 use crate::stream::fields::Span;
+use bytes::Bytes;
 
 /// A command on keys.
 pub trait KeyCommand<'a>: Sized {
@@ -293,50 +294,54 @@ impl Requests {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
-            .map(|(start, end)| Request { buffer: &self.buffer, spans: &self.spans[start..*end] })
+            .map(|(start, end)| Request::borrowed(&self.buffer, &self.spans[start..*end]))
     }
 }
 
-/// A request that outlives the buffer it was read from.
+/// A request that outlives the buffer it was read from, or has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnedRequest {
-    buffer: Vec<u8>,
-    spans: Vec<Span>,
+    buffer: Bytes,
+    spans: Box<[Span]>,
+    /// Whether the buffer is as it came over the wire.
+    is_whole: bool,
 }
 
 impl OwnedRequest {
     /// A request of these arguments.
     pub fn new<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut owned = OwnedRequest::default();
-        args.into_iter().for_each(|arg| owned.push(arg));
-        owned
+        OwnedRequest::gather(args, 0, 0)
     }
 
-    fn push(&mut self, arg: &[u8]) {
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(arg);
-        self.spans.push(Span::new(start, self.buffer.len()));
+    fn gather<'a>(args: impl IntoIterator<Item = &'a [u8]>, count: usize, bytes: usize) -> Self {
+        let (mut buffer, mut spans) = (Vec::with_capacity(bytes), Vec::with_capacity(count));
+        for arg in args {
+            let start = buffer.len();
+            buffer.extend_from_slice(arg);
+            spans.push(Span::new(start, buffer.len()));
+        }
+        OwnedRequest { buffer: buffer.into(), spans: spans.into(), is_whole: false }
     }
 
     /// The request, borrowed.
     pub fn request(&self) -> Request<'_> {
-        Request { buffer: &self.buffer, spans: &self.spans }
+        let whole = self.is_whole.then_some(&self.buffer);
+        Request { buffer: &self.buffer, spans: &self.spans, whole }
     }
 
     /// Bytes of memory it holds.
     pub fn memory_bytes(&self) -> usize {
-        self.buffer.capacity() + self.spans.capacity() * size_of::<Span>()
+        self.buffer.len() + size_of_val(&*self.spans)
     }
 }
 
 impl From<&Request<'_>> for OwnedRequest {
     fn from(request: &Request<'_>) -> Self {
+        if let Some(whole) = request.whole {
+            let (buffer, spans) = (whole.clone(), request.spans.into());
+            return OwnedRequest { buffer, spans, is_whole: true };
+        }
         let bytes = request.from(0).map(<[u8]>::len).sum();
-        let mut owned = OwnedRequest {
-            buffer: Vec::with_capacity(bytes),
-            spans: Vec::with_capacity(request.len()),
-        };
-        request.from(0).for_each(|arg| owned.push(arg));
-        owned
+        OwnedRequest::gather(request.from(0), request.len(), bytes)
     }
 }

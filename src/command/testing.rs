@@ -100,7 +100,7 @@ impl World {
             }
         }
         self.space.check();
-        self.frames.push(self.log.payload().to_vec());
+        self.frames.push(self.log.payload());
         self.log.clear();
         String::from_utf8_lossy(&buffer).into_owned()
     }
@@ -111,7 +111,7 @@ impl World {
         let spaces = Spaces::new(&mut list);
         act(&mut Txn::new(spaces, &mut self.log, &mut self.notices, &self.rules, self.now));
         self.space.check();
-        self.frames.push(self.log.payload().to_vec());
+        self.frames.push(self.log.payload());
         self.log.clear();
     }
 
@@ -174,7 +174,7 @@ fn description(space: &Keyspace) -> Description {
         for (_, slot) in space.database(db).slots_from(0) {
             let value = match &slot.value {
                 Value::Stream(stream) => Ok(stream.to_image()),
-                Value::String(string) => Err(string.clone()),
+                Value::String(string) => Err(string[..].into()),
             };
             all.push((db, slot.key.clone(), slot.expire_at(), value));
         }

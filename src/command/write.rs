@@ -87,8 +87,7 @@ impl<'a> KeyCommand<'a> for XAdd<'a> {
                 "ERR The ID specified in XADD must be greater than 0-0",
             ));
         }
-        let fields = Fields::Spans { buffer: args.buffer(), spans };
-        Ok(XAdd { key, create, producer, trim, id, fields })
+        Ok(XAdd { key, create, producer, trim, id, fields: args.fields() })
     }
 
     #[inline]

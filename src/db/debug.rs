@@ -147,10 +147,10 @@ fn reload_place(
             image = stream.to_image();
             Action::Put { image: &image, expire_at }
         }
-        Value::String(value) => Action::SetString { value, expire_at },
+        Value::String(value) => Action::SetString { value, whole: Some(value), expire_at },
     };
     bytes.push(&Change { db, key: &slot.key, action }, true);
-    Change::decode_all(bytes.payload(), &mut |change| spaces.apply(&change))
+    Change::decode_all(&bytes.payload(), &mut |change| spaces.apply(&change))
 }
 
 /// A digest of all keys and values in any order; of nothing it is all zeros.

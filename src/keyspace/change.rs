@@ -18,9 +18,13 @@
 //! | 73 | FlushAll | the key is empty |
 //! | 74 | SetRange | varint length before, varint start, bytes |
 
-use crate::codec::{Corrupt, Cursor, put_bytes, put_varint};
+use crate::codec::{Corrupt, Cursor, Records, put_bytes, put_varint, shared};
 use crate::stream::effect::{DecodeContext, EncodeContext};
 use crate::stream::{Effect, Image, UnixMs};
+use bytes::Bytes;
+
+/// A string of so many bytes is lent to the log, if it lies where it may be kept.
+const LENT_BYTES_MIN: usize = 64 << 10;
 
 /// A change of the keyspace, resolved.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +53,8 @@ pub enum Action<'a> {
     SetString {
         /// The string.
         value: &'a [u8],
+        /// What it may lie in, to be kept instead of copied.
+        whole: Option<&'a Bytes>,
         /// When it expires.
         expire_at: Option<UnixMs>,
     },
@@ -105,9 +111,7 @@ pub enum Action<'a> {
 #[derive(Debug, Default)]
 pub struct LogBuffer {
     /// The encoded changes, after any room the log wants before them.
-    bytes: Vec<u8>,
-    /// Where the changes begin.
-    start: usize,
+    records: Records,
     context: EncodeContext,
     /// Whether a change is in it that a reply waits for.
     urgent: bool,
@@ -118,9 +122,7 @@ pub struct LogBuffer {
 impl LogBuffer {
     /// An empty buffer with `room` bytes left free in front, which keeps changes if `enabled`.
     pub fn new(room: usize, enabled: bool) -> Self {
-        let mut buffer = LogBuffer { start: room, enabled, ..LogBuffer::default() };
-        buffer.clear();
-        buffer
+        LogBuffer { records: Records::new(room), enabled, ..LogBuffer::default() }
     }
 
     /// Whether changes are kept.
@@ -136,12 +138,12 @@ impl LogBuffer {
 
     /// Bytes of changes.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.records.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no changes.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.records.is_empty()
     }
 
     /// Whether a reply waits for one of them.
@@ -149,25 +151,19 @@ impl LogBuffer {
         self.urgent
     }
 
-    /// The buffer with the free room in front.
-    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// The changes with the free room in front.
+    pub fn records_mut(&mut self) -> &mut Records {
+        &mut self.records
     }
 
-    /// The changes alone.
-    pub fn payload(&self) -> &[u8] {
-        &self.bytes[self.start..]
+    /// A copy of the changes alone.
+    pub fn payload(&self) -> Vec<u8> {
+        self.records.to_vec()
     }
 
     /// Begins the next frame.
     pub fn clear(&mut self) {
-        /// A buffer that one huge turn has grown is not kept.
-        const KEPT_BYTES: usize = 1 << 20;
-        if self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
-        self.bytes.resize(self.start, 0);
+        self.records.clear();
         self.context.reset();
         self.urgent = false;
     }
@@ -176,26 +172,33 @@ impl LogBuffer {
     #[inline]
     pub fn push(&mut self, change: &Change<'_>, urgent: bool) {
         if self.enabled {
-            change.encode(&mut self.bytes, &mut self.context);
+            change.encode(&mut self.records, &mut self.context);
             self.urgent |= urgent;
         }
     }
 }
 
 impl Change<'_> {
-    fn encode(&self, out: &mut Vec<u8>, context: &mut EncodeContext) {
+    fn encode(&self, records: &mut Records, context: &mut EncodeContext) {
+        let out = records.bytes_mut();
         context.put_key(out, self.db, self.key);
         match self.action {
-            Action::Effect(effect) => effect.encode(out, context),
+            Action::Effect(effect) => effect.encode(records, context),
             Action::Create { idmp_duration_s, idmp_maxsize } => {
                 out.push(64);
                 put_varint(out, idmp_duration_s);
                 put_varint(out, idmp_maxsize);
             }
-            Action::SetString { value, expire_at } => {
+            Action::SetString { value, whole, expire_at } => {
                 out.push(65);
                 put_expiry(out, expire_at);
-                put_bytes(out, value);
+                match shared(whole, value).filter(|value| value.len() >= LENT_BYTES_MIN) {
+                    Some(value) => {
+                        put_varint(out, value.len() as u64);
+                        records.lend(value);
+                    }
+                    None => put_bytes(out, value),
+                }
             }
             Action::Put { image, expire_at } => {
                 out.push(66);
@@ -247,7 +250,7 @@ impl Change<'_> {
                 },
                 65 => {
                     let expire_at = expiry(&mut cursor)?;
-                    Action::SetString { expire_at, value: cursor.bytes()? }
+                    Action::SetString { expire_at, value: cursor.bytes()?, whole: None }
                 }
                 66 => {
                     let expire_at = expiry(&mut cursor)?;
@@ -311,7 +314,7 @@ mod tests {
         let mut refused = |key, action| spaces.apply(&change(key, action)).is_err();
         assert!(refused(b"k", part(0, 0, b"0")), "there is no key");
         let at = Some(UnixMs(7));
-        assert!(!refused(b"k", Action::SetString { value: b"123", expire_at: at }));
+        assert!(!refused(b"k", Action::SetString { value: b"123", whole: None, expire_at: at }));
         assert!(!refused(b"s", Action::Create { idmp_duration_s: 100, idmp_maxsize: 100 }));
         assert!(refused(b"s", part(0, 0, b"0")), "a stream");
         assert!(refused(b"k", part(2, 0, b"0")), "another string");

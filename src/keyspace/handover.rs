@@ -193,7 +193,7 @@ mod tests {
             7..=10 if exists && (db, key) != (to, other) => Action::Copy { db: to, key: other },
             11..=14 if exists => Action::Remove,
             15..=18 if exists => Action::Expire { expire_at: Some(UnixMs(n)) },
-            19..=24 => Action::SetString { value: key, expire_at: None },
+            19..=24 => Action::SetString { value: key, whole: None, expire_at: None },
             25..=30 if exists && !is_stream => {
                 Action::SetRange { length, start: rng.below(9), bytes: key }
             }

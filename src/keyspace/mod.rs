@@ -17,8 +17,9 @@ pub use database::{Database, Slot};
 pub use handover::{Frozen, FrozenKey};
 pub use txn::{Key, Rules, Txn};
 
-use crate::codec::Corrupt;
+use crate::codec::{Corrupt, shared};
 use crate::stream::{BlockLimits, Effect, Garbage, Stream, UnixMs};
+use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::{Bound, Range};
@@ -39,7 +40,7 @@ pub enum Value {
     /// A stream.
     Stream(Stream),
     /// A string.
-    String(Box<[u8]>),
+    String(Bytes),
 }
 
 impl Value {
@@ -431,8 +432,10 @@ impl<'t, 's> Spaces<'t, 's> {
                 let (value, expire_at) = (slot.value.clone(), slot.expire_at());
                 self.set(to_db, to, value, expire_at)?;
             }
-            Action::SetString { value, expire_at } => {
-                self.set(db, key, Value::String(value.into()), expire_at)?;
+            Action::SetString { value, whole, expire_at } => {
+                let most = whole.filter(|whole| value.len() >= whole.len() / 2);
+                let value = shared(most, value).unwrap_or_else(|| Bytes::copy_from_slice(value));
+                self.set(db, key, Value::String(value), expire_at)?;
             }
             Action::SetRange { length, start, bytes } => {
                 let space = &self.list[index];

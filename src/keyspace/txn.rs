@@ -8,6 +8,7 @@ use super::{Action, Change, Keyspace, LogBuffer, Spaces, Value};
 use crate::config::NotifyFlags;
 use crate::error::CommandError;
 use crate::stream::{BlockLimits, Effect, Image, Stream, UnixMs};
+use bytes::Bytes;
 
 /// The settings that commands on keys go by.
 #[derive(Debug, Clone)]
@@ -92,6 +93,8 @@ pub struct Txn<'t, 's> {
     pub db: u8,
     /// Whether look-ups leave alone when their key was last used, as CLIENT NO-TOUCH asks.
     pub no_touch: bool,
+    /// What the command's strings may lie in, to be kept instead of copied.
+    pub whole: Option<&'t Bytes>,
 }
 
 impl<'t, 's> Txn<'t, 's> {
@@ -103,7 +106,7 @@ impl<'t, 's> Txn<'t, 's> {
         rules: &'t Rules,
         now: UnixMs,
     ) -> Self {
-        Txn { spaces, log, notices, rules, now, db: 0, no_touch: false }
+        Txn { spaces, log, notices, rules, now, db: 0, no_touch: false, whole: None }
     }
 
     /// The keyspaces in hand.
@@ -297,7 +300,8 @@ impl<'t, 's> Txn<'t, 's> {
 
     /// Gives a key a string, as a new key: the caller notes the event.
     pub fn put_string(&mut self, key: &mut Key<'_>, value: &[u8], expire_at: Option<UnixMs>) {
-        self.commit_whole(key.change(Action::SetString { value, expire_at }));
+        let action = Action::SetString { value, whole: self.whole, expire_at };
+        self.commit_whole(Change { db: key.db, key: key.name, action });
         self.find_again(key);
     }
 

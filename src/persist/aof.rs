@@ -27,10 +27,12 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
+use crate::codec::{Records, Sink};
 use crate::error::StorageError;
 use crate::persist::disk::Access;
 use crate::persist::{Directory, Position, SyncPolicy, is_full};
@@ -120,8 +122,8 @@ pub type Listener = Box<dyn Fn(Result<Position, StorageError>) + Send + Sync>;
 
 /// A buffer for the records of a turn: [`FRAME_HEADER_MAX`] bytes that [`Aof::append`] fills, and
 /// behind them what the caller appends.
-pub fn frame_buffer() -> Vec<u8> {
-    vec![0; FRAME_HEADER_MAX]
+pub fn frame_buffer() -> Records {
+    Records::new(FRAME_HEADER_MAX)
 }
 
 /// An open log. Shards share it.
@@ -197,16 +199,17 @@ impl Aof {
         Ok((Arc::new(Aof { log, thread: Mutex::new(thread) }), recovered))
     }
 
-    /// Appends the records in `buffer` (made by [`frame_buffer`]) as one frame with one write, and
-    /// empties the buffer for the next turn. Returns the position after the frame.
+    /// Appends the records in `buffer` (made by [`frame_buffer`]) as one frame with one write, or
+    /// with one for each piece if parts are lent to them, and empties the buffer for the next turn.
+    /// Returns the position after the frame.
     ///
     /// # Errors
     /// Whether the frame is in the log is then unknown, as after a crash. It keeps its place in
     /// the order: the caller has applied it.
     ///
     /// # Panics
-    /// If the buffer does not begin with [`FRAME_HEADER_MAX`] bytes, or has no records.
-    pub fn append(&self, buffer: &mut Vec<u8>) -> Result<Position, StorageError> {
+    /// If the buffer does not begin with [`FRAME_HEADER_MAX`] bytes of room, or has no records.
+    pub fn append(&self, buffer: &mut Records) -> Result<Position, StorageError> {
         let (end, was_clean) = self.append_frame(buffer)?;
         if self.log.sync_is_due(end.0) {
             self.request_sync();
@@ -224,18 +227,18 @@ impl Aof {
     ///
     /// # Panics
     /// As [`Aof::append`].
-    pub fn append_to_sync(&self, buffer: &mut Vec<u8>) -> Result<Position, StorageError> {
+    pub fn append_to_sync(&self, buffer: &mut Records) -> Result<Position, StorageError> {
         let (end, _) = self.append_frame(buffer)?;
         self.log.wake_for_space(end.0);
         Ok(end)
     }
 
     /// Appends; returns where the log ends, and whether all before it was durable.
-    fn append_frame(&self, buffer: &mut Vec<u8>) -> Result<(Position, bool), StorageError> {
-        assert!(buffer.len() > FRAME_HEADER_MAX, "a turn without changes appends nothing");
-        let payload_crc = frame::payload_crc(&buffer[FRAME_HEADER_MAX..]);
+    fn append_frame(&self, buffer: &mut Records) -> Result<(Position, bool), StorageError> {
+        assert!(!buffer.is_empty(), "a turn without changes appends nothing");
+        let payload_crc = frame::records_crc(buffer);
         let result = self.log.write_frame(&mut lock(&self.log.tail), buffer, payload_crc);
-        buffer.truncate(FRAME_HEADER_MAX);
+        buffer.clear();
         let end = result?;
         self.log.frames.fetch_add(1, Ordering::Relaxed);
         let was_clean = !self.log.unsynced.swap(true, Ordering::AcqRel);
@@ -339,7 +342,7 @@ impl Aof {
     /// As [`Aof::append`].
     pub fn append_mark(&self) -> Result<Position, StorageError> {
         let mut buffer = frame_buffer();
-        let payload_crc = frame::payload_crc(&[]);
+        let payload_crc = frame::records_crc(&buffer);
         let end = self.log.write_frame(&mut lock(&self.log.tail), &mut buffer, payload_crc)?;
         self.log.unsynced.store(true, Ordering::Release);
         Ok(Position(end))
@@ -436,7 +439,7 @@ struct Tail {
     unwritten: Vec<u8>,
     /// While a snapshot is taken to which the log does not lead: the buffers of frames that follow
     /// it.
-    held: Option<Vec<Vec<u8>>>,
+    held: Option<Vec<Records>>,
     /// The durable position that the last frame or the header names.
     proven: u64,
     /// Where the next segment is due.
@@ -448,6 +451,15 @@ struct Tail {
 impl Tail {
     fn end(&self) -> u64 {
         self.written + self.unwritten.len() as u64
+    }
+
+    /// Keeps a frame, which begins at `begin` of the buffer, until there is space.
+    fn keep_unwritten(&mut self, buffer: &Records, begin: usize) {
+        let kept = buffer.give(begin, &mut |piece| {
+            self.unwritten.extend_from_slice(piece);
+            Ok(())
+        });
+        debug_assert!(kept.is_ok());
     }
 
     /// An error if the log is broken or waits for space.
@@ -567,11 +579,11 @@ impl Log {
     fn write_frame(
         &self,
         tail: &mut Tail,
-        buffer: &mut [u8],
+        buffer: &mut Records,
         payload_crc: u64,
     ) -> Result<u64, StorageError> {
         if let Some(held) = &mut tail.held {
-            held.push(buffer.to_vec());
+            held.push(mem::replace(buffer, frame_buffer()));
             return Err(StorageError::Stopped("a snapshot is to take its place".to_owned()));
         }
         if let Some(failure) = &tail.failure {
@@ -581,25 +593,25 @@ impl Log {
         let position = tail.end();
         let seed = tail.segment.header.seed;
         let begin = frame::seal(buffer, payload_crc, seed, position, durable);
-        let bytes = &buffer[begin..];
+        let len = (FRAME_HEADER_MAX - begin + buffer.len()) as u64;
         if !tail.unwritten.is_empty() {
-            tail.unwritten.extend_from_slice(bytes);
+            tail.keep_unwritten(buffer, begin);
             self.end.store(tail.end(), Ordering::Release);
             return Err(full(&tail.segment));
         }
-        let end = position + bytes.len() as u64;
-        let written = self.write(&tail.segment, bytes, position);
+        let end = position + len;
+        let written = self.write(&tail.segment, position..end, |sink| buffer.give(begin, sink));
         // Even a frame that failed keeps its position: the caller has applied it.
         self.end.store(end, Ordering::Release);
         match written {
             Ok(()) => {
                 tail.written = end;
                 tail.proven = durable;
-                self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                self.bytes.fetch_add(len, Ordering::Relaxed);
                 Ok(end)
             }
             Err(error) if is_full(error.kind()) => {
-                tail.unwritten.extend_from_slice(bytes);
+                tail.keep_unwritten(buffer, begin);
                 self.refusing.store(true, Ordering::Release);
                 self.disk_full.store(true, Ordering::Release);
                 self.wake();
@@ -614,18 +626,30 @@ impl Log {
         }
     }
 
-    /// Writes into the space ahead, or, where there is none left, behind it.
-    fn write(&self, segment: &Segment, bytes: &[u8], position: u64) -> io::Result<()> {
-        let end = position + bytes.len() as u64;
-        if end > segment.ahead.load(Ordering::Acquire) {
+    /// Writes what `give` gives into the space ahead, or, where there is none left, behind it.
+    fn write(
+        &self,
+        segment: &Segment,
+        place: Range<u64>,
+        give: impl FnOnce(&mut Sink<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let file = segment.file()?;
+        let mut at = place.start;
+        let mut sink = |piece: &[u8]| {
+            file.write_at(piece, segment.offset(at))?;
+            at += piece.len() as u64;
+            Ok(())
+        };
+        if place.end > segment.ahead.load(Ordering::Acquire) {
             // The disk may be full: then the write itself has to show whether it fits.
-            let _ = self.allocate(segment, end);
+            let _ = self.allocate(segment, place.end);
             let _allocating = lock(&segment.allocating);
-            segment.file()?.write_at(bytes, segment.offset(position))?;
-            segment.ahead.fetch_max(end, Ordering::AcqRel);
+            give(&mut sink)?;
+            segment.ahead.fetch_max(place.end, Ordering::AcqRel);
         } else {
-            segment.file()?.write_at(bytes, segment.offset(position))?;
+            give(&mut sink)?;
         }
+        debug_assert_eq!(at, place.end);
         Ok(())
     }
 

@@ -27,7 +27,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::codec::{Cursor, crc64, put_u32, put_u64};
+use crate::codec::{Crc64, Cursor, crc64, put_u32, put_u64};
 use crate::error::StorageError;
 use crate::persist::disk::{Access, DiskFile};
 use crate::persist::{Directory, FORMAT_VERSION, Position};
@@ -126,6 +126,17 @@ impl SnapshotWriter {
     /// # Panics
     /// If the kind is 0, which is the trailer's.
     pub fn section(&mut self, tag: SectionTag, payload: &[u8]) -> Result<(), StorageError> {
+        self.section_of(tag, &[payload])
+    }
+
+    /// [`SnapshotWriter::section`] with a payload in pieces.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn section_of(&mut self, tag: SectionTag, payload: &[&[u8]]) -> Result<(), StorageError> {
         assert!(tag.kind != TRAILER, "a section of kind 0 would end the snapshot");
         self.put_section(tag, payload)?;
         self.sections = self.sections.checked_add(1).expect("sections are not that small");
@@ -149,9 +160,9 @@ impl SnapshotWriter {
             self.temporary.clone(),
             self.position,
         )?;
-        let mut payload = Vec::new();
+        let mut piece = std::mem::take(&mut self.buffer);
         for section in reader.sections() {
-            reader.read(section, &mut payload)?;
+            reader.verify(section, &mut piece)?;
         }
         let summary = reader.summary();
         if (summary.bytes, summary.sections) != (self.written, self.sections) {
@@ -167,22 +178,23 @@ impl SnapshotWriter {
         Ok(summary)
     }
 
-    fn put_section(&mut self, tag: SectionTag, payload: &[u8]) -> Result<(), StorageError> {
+    fn put_section(&mut self, tag: SectionTag, payload: &[&[u8]]) -> Result<(), StorageError> {
         let begin = self.buffer.len();
-        put_u64(&mut self.buffer, payload.len() as u64);
+        let payload_bytes = payload.iter().map(|piece| piece.len()).sum::<usize>();
+        put_u64(&mut self.buffer, payload_bytes as u64);
         put_u32(&mut self.buffer, self.sections);
         self.buffer.extend_from_slice(&[tag.kind, tag.database]);
         self.buffer.extend_from_slice(&tag.shard.to_le_bytes());
-        put_u64(&mut self.buffer, crc64(self.position.0, &[payload]));
+        put_u64(&mut self.buffer, crc64(self.position.0, payload));
         let crc = crc64(self.position.0, &[&self.buffer[begin..]]);
         put_u64(&mut self.buffer, crc);
-        if self.buffer.len() + payload.len() > WRITE_BYTES {
+        if self.buffer.len() + payload_bytes > WRITE_BYTES {
             self.flush()?;
         }
-        if payload.len() > WRITE_BYTES {
-            self.write(payload)
+        if payload_bytes > WRITE_BYTES {
+            payload.iter().try_for_each(|piece| self.write(piece))
         } else {
-            self.buffer.extend_from_slice(payload);
+            payload.iter().for_each(|piece| self.buffer.extend_from_slice(piece));
             Ok(())
         }
     }
@@ -264,10 +276,28 @@ impl SnapshotReader {
             .map_err(|_| self.damaged(section.offset, "a section exceeds the memory"))?;
         payload.resize(len, 0);
         self.fill(payload, section.offset)?;
-        if crc64(self.position.0, &[payload]) != section.payload_crc {
-            return Err(self.damaged(section.offset, "the payload of a section is damaged"));
+        self.compare(section, crc64(self.position.0, &[payload]))
+    }
+
+    /// Checks the payload of a section, of which no more than `piece` is taken into memory.
+    fn verify(&self, section: &Section, piece: &mut Vec<u8>) -> Result<(), StorageError> {
+        let (mut crc, mut at) = (Crc64::new(self.position.0), section.offset);
+        let end = section.offset + section.payload_bytes;
+        while at < end {
+            let len = (end - at).min(WRITE_BYTES as u64);
+            piece.resize(usize::try_from(len).unwrap_or(WRITE_BYTES), 0);
+            self.fill(piece, at)?;
+            crc.write(piece);
+            at += len;
         }
-        Ok(())
+        self.compare(section, crc.sum())
+    }
+
+    fn compare(&self, section: &Section, payload_crc: u64) -> Result<(), StorageError> {
+        if payload_crc == section.payload_crc {
+            return Ok(());
+        }
+        Err(self.damaged(section.offset, "the payload of a section is damaged"))
     }
 
     /// The error that says that a section is not what it should be.

@@ -5,12 +5,14 @@
 //! connection's commands take effect in their order. An idle connection holds no buffer; all
 //! connections of a thread read into one.
 
+mod process;
+
 use super::Server;
 use super::client::{Around, Client, Queued, ReplyMode, Then};
 use super::input::Input;
 use super::meter::Meter;
 use super::output::Output;
-use super::resp::{ReadLimits, RequestReader};
+use super::resp::RequestReader;
 use super::socket::Reader;
 use super::transaction::DISCARDED;
 use super::waiting::Job;
@@ -24,7 +26,7 @@ use crate::error::{CommandError, Error};
 use crate::persist::Position;
 use crate::persist::aof::Aof;
 use crate::shard::Turn;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -34,9 +36,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 /// Bytes read at once; after so many of one client's pipeline it is others' turn.
-const READ_BYTES: usize = 64 * 1024;
-/// Commands that one visit to other shards runs, at most.
-const RUN_MAX: usize = 256;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 /// A connection with more unsent bytes is not read, and runs no command, until they have left.
 const UNSENT_MAX: usize = 1 << 20;
 /// Unread requests and unsent replies at which a connection without password is closed.
@@ -44,8 +44,6 @@ const UNAUTHENTICATED_INPUT_MAX: usize = 1 << 20;
 const UNAUTHENTICATED_OUTPUT_MAX: usize = 16 * 1024;
 
 thread_local! {
-    /// The reader of the connection that has bytes: the others need none between requests.
-    static READER: Cell<RequestReader> = Cell::default();
     /// What all connections of a thread read into.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
@@ -147,11 +145,11 @@ impl Connection {
             let mut step = if self.pending.is_empty() {
                 SCRATCH.with_borrow(|scratch| {
                     let (used, step) = self.process(&scratch[..n]);
-                    self.pending.push(&scratch[used..n]);
+                    self.push(&scratch[used..n]);
                     step
                 })
             } else {
-                SCRATCH.with_borrow(|scratch| self.pending.push(&scratch[..n]));
+                SCRATCH.with_borrow(|scratch| self.push(&scratch[..n]));
                 self.process_pending()
             };
             loop {
@@ -295,7 +293,7 @@ impl Connection {
                     SCRATCH.with_borrow_mut(|scratch| self.reader.poll_read(context, scratch));
                 if let Poll::Ready(n) = read {
                     match self.received(n) {
-                        Ok(n) => SCRATCH.with_borrow(|scratch| self.pending.push(&scratch[..n])),
+                        Ok(n) => SCRATCH.with_borrow(|scratch| self.push(&scratch[..n])),
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                     continue;
@@ -337,128 +335,6 @@ impl Connection {
             }
         })
         .await
-    }
-
-    fn process_pending(&mut self) -> Step {
-        if self.pending.is_empty() {
-            return Step::Read;
-        }
-        let pending = std::mem::take(&mut self.pending);
-        let (used, step) = self.process(pending.unused());
-        self.pending = pending;
-        self.pending.take(used);
-        step
-    }
-
-    /// What the client may send now.
-    fn limits(&self) -> ReadLimits {
-        ReadLimits {
-            bulk_bytes: usize::try_from(self.config.proto_max_bulk_len).unwrap_or(usize::MAX),
-            authenticated: self.client.is_authenticated(&self.config),
-        }
-    }
-
-    /// Runs requests until something must be awaited. Returns how many bytes were used.
-    fn process(&mut self, input: &[u8]) -> (usize, Step) {
-        let mut limits = self.limits();
-        let mut requests = self.requests.take().map_or_else(|| READER.take(), |reader| *reader);
-        let mut used = 0;
-        // Commands for other shards, and those behind them: one visit to all of these shards.
-        let mut run: Option<(ShardSet, Vec<Queued>)> = None;
-        let step = loop {
-            match requests.next(&input[used..], &limits) {
-                Ok(Some((request, n))) => {
-                    if run.as_ref().is_some_and(|(_, run)| !self.continues(run, &request)) {
-                        break Step::Read;
-                    }
-                    used += n;
-                    self.gathers = run.is_some();
-                    match (self.dispatch(&request), &mut run) {
-                        (Some(Step::Await(Job::Run(more, mut one))), Some((set, run))) => {
-                            more.shards().iter().for_each(|shard| set.add(*shard));
-                            run.append(&mut one);
-                        }
-                        (Some(Step::Await(Job::Run(set, one))), None) => run = Some((set, one)),
-                        (Some(Step::Await(_)), Some(_)) => {
-                            // Another thread has paused the server, or filled the log, since the
-                            // request was looked at: it is read again after those before it.
-                            used -= n;
-                            break Step::Read;
-                        }
-                        (Some(step), _) => break step,
-                        (None, _) => {}
-                    }
-                    if !self.output.has_less_than(UNSENT_MAX) {
-                        break Step::Await(Job::Drain);
-                    }
-                    if limits.authenticated != self.client.is_authenticated(&self.config) {
-                        limits = self.limits();
-                    }
-                }
-                Ok(None) => {
-                    used += requests.take_skipped();
-                    break Step::Read;
-                }
-                Err(_) if run.is_some() => {
-                    // First the replies to what came before; the bytes are looked at again.
-                    requests = RequestReader::new();
-                    break Step::Read;
-                }
-                Err(error) => {
-                    let mut bytes = self.output.bytes();
-                    bytes.push(b'-');
-                    bytes.extend_from_slice(&error.wire());
-                    bytes.extend_from_slice(b"\r\n");
-                    used = input.len();
-                    break Step::Close;
-                }
-            }
-        };
-        self.gathers = false;
-        let step = run.map_or(step, |(set, run)| Step::Await(Job::Run(set, run)));
-        self.keep_reader(requests);
-        self.note_measured();
-        self.show_activity();
-        let seen = &self.client.shared.seen;
-        seen.unread_bytes.store((input.len() - used) as u64, Ordering::Relaxed);
-        // A visit is short: what tells of nothing waits for its replies, and all leave at once.
-        if self.has_looked || !matches!(step, Step::Await(Job::Exec(_) | Job::Run(..))) {
-            self.announce_replies();
-        }
-        self.check_output();
-        (used, step)
-    }
-
-    /// Keeps what has begun to read a request; between requests it is for all connections.
-    fn keep_reader(&mut self, mut requests: RequestReader) {
-        if requests.is_between() {
-            requests.shrink();
-            READER.set(requests);
-        } else {
-            self.requests = Some(Box::new(requests));
-        }
-    }
-
-    fn announce_replies(&mut self) {
-        if std::mem::take(&mut self.has_looked) {
-            self.output.announce(Position::default());
-        } else {
-            self.output.announce_idle();
-        }
-    }
-
-    /// Whether a request may be part of the visit that those before it make to other shards, and
-    /// nothing stands in its way.
-    fn continues(&self, run: &[Queued], request: &Request<'_>) -> bool {
-        let may_wait = |row: &Row| row.flags.has(Flags::BLOCKING);
-        let Ok(row) = table::lookup(request) else { return false };
-        run.len() < RUN_MAX
-            && run.last().is_some_and(|last| last.row.scope == Scope::Key && !may_wait(last.row))
-            && row.scope == Scope::Key
-            && !may_wait(row)
-            && !self.home.core().pause.is_active()
-            && !self.home.core().is_log_behind()
-            && self.refusal(row).is_none()
     }
 
     /// Closes a client that does not read its replies.

@@ -1,6 +1,11 @@
 //! What a connection has read and not used yet.
 
+use super::connection::READ_BYTES;
 use crate::codec::reserve;
+use bytes::Bytes;
+
+/// A buffer that has held so much takes the room for the rest of what was announced.
+const TRUSTED_FROM: usize = 256 * 1024;
 
 /// A buffer that has held more than this is not kept for what is left.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -33,13 +38,33 @@ impl Input {
         self.0.as_ref().map_or(&[], |held| &held.bytes[held.used..])
     }
 
-    /// Puts bytes in.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Puts bytes in; `expected_len` will be there at least before they are used.
+    pub(super) fn push(&mut self, bytes: &[u8], expected_len: usize) {
         if !bytes.is_empty() {
             let held = self.0.get_or_insert_default();
-            reserve(&mut held.bytes, bytes.len());
+            // The read that brings the last of them may bring more.
+            let expected = (held.used + expected_len + READ_BYTES).saturating_sub(held.bytes.len());
+            let is_trusted = held.bytes.len() >= TRUSTED_FROM && expected_len > 0;
+            let room = held.bytes.capacity() - held.bytes.len();
+            // The system may not have so much even to promise.
+            if room >= bytes.len()
+                || !is_trusted
+                || held.bytes.try_reserve_exact(expected.max(bytes.len())).is_err()
+            {
+                reserve(&mut held.bytes, bytes.len());
+            }
             held.bytes.extend_from_slice(bytes);
         }
+    }
+
+    /// Takes the next `len` bytes out, without a copy: of these, but of what is behind them.
+    pub(super) fn split(&mut self, len: usize) -> Bytes {
+        let Some(held) = self.0.take() else { return Bytes::new() };
+        let Held { mut bytes, used } = *held;
+        let end = used + len;
+        self.push(&bytes[end..], 0);
+        bytes.truncate(end);
+        Bytes::from(bytes).split_off(used)
     }
 
     /// Has used so many bytes more.
@@ -74,7 +99,7 @@ mod tests {
             let (mut input, mut moved, mut put, mut used) = (Input::default(), 0, 0, 0_usize);
             let mut put_in = |input: &mut Input, n: usize| {
                 let bytes: Vec<u8> = (put..put + n).map(|at| at.to_le_bytes()[0]).collect();
-                input.push(&bytes);
+                input.push(&bytes, 0);
                 put += n;
             };
             put_in(&mut input, BYTES);

@@ -168,7 +168,7 @@ impl RequestReader {
             if self.expected == Expected::Request {
                 if let Some(end) = self.read_whole(bytes, limits) {
                     let dropped = std::mem::take(&mut self.skipped) + end;
-                    let request = Request { buffer: &bytes[..end], spans: &self.spans };
+                    let request = Request::borrowed(&bytes[..end], &self.spans);
                     return Ok(Some((request, dropped)));
                 }
                 if !self.begin(bytes) {
@@ -189,7 +189,7 @@ impl RequestReader {
             }
             self.skipped = 0;
             let buffer = if inline { &self.words } else { &bytes[..self.at] };
-            return Ok(Some((Request { buffer, spans: &self.spans }, dropped)));
+            return Ok(Some((Request::borrowed(buffer, &self.spans), dropped)));
         }
     }
 
@@ -198,6 +198,20 @@ impl RequestReader {
     /// the buffer until a request follows.
     pub fn take_skipped(&mut self) -> usize {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// The places of the arguments of the request that was read last.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.spans)
+    }
+
+    /// How many bytes there will be at least, of those that the caller has not dropped, when the
+    /// argument that is being read has arrived.
+    pub fn expected_len(&self) -> usize {
+        match self.expected {
+            Expected::Argument(len) => self.skipped + self.at + len as usize + 2,
+            Expected::Request | Expected::Inline | Expected::Count | Expected::Length => 0,
+        }
     }
 
     /// Makes ready for the request that begins with `bytes`, if there are any.

@@ -72,7 +72,7 @@ fn dry_run(request: &Request<'_>, out: &mut Out<'_>) -> Result<(), CommandError>
     if user != b"default" {
         return Err(CommandError::quoting("ERR User '{}' not found", &[user]));
     }
-    let inner = Request { buffer: request.buffer, spans: &request.spans[3..] };
+    let inner = Request::borrowed(request.buffer, &request.spans[3..]);
     let row = table::named(&inner)
         .map_err(|_| CommandError::quoting("ERR Command '{}' not found", &[inner.arg(0)]))?;
     if !row.accepts(inner.len()) {

@@ -150,7 +150,14 @@ impl Encoder {
         match &frozen.value {
             Value::String(string) => {
                 buffer.push(STRING);
-                put_bytes(buffer, string);
+                put_varint(buffer, string.len() as u64);
+                if string.len() >= SECTION_BYTES {
+                    // It is not copied.
+                    writer.section_of(*tag, &[buffer, string])?;
+                    buffer.clear();
+                } else {
+                    buffer.extend_from_slice(string);
+                }
             }
             Value::Stream(stream) => {
                 buffer.push(STREAM);

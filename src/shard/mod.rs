@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod recovery;
 pub mod waiters;
 
+use crate::codec::Records;
 use crate::command::table::{self, Row};
 use crate::command::{self, Out, Protocol, Ran, Request, Wait};
 use crate::error::{CommandError, StorageError};
@@ -23,6 +24,7 @@ use crate::keyspace::{
 use crate::persist::Position;
 use crate::persist::aof::{Aof, FRAME_HEADER_MAX};
 use crate::stream::{Garbage, UnixMs};
+use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::RandomState;
 use std::ops::Range;
@@ -175,7 +177,7 @@ impl Shard {
 
     fn end_turn_by(
         &mut self,
-        append: fn(&Aof, &mut Vec<u8>) -> Result<Position, StorageError>,
+        append: fn(&Aof, &mut Records) -> Result<Position, StorageError>,
         aof: Option<&Aof>,
         all: bool,
     ) -> Result<Position, StorageError> {
@@ -184,7 +186,7 @@ impl Shard {
         if let Some(aof) = aof
             && (urgent || (all && !self.log.is_empty()))
         {
-            let appended = append(aof, self.log.bytes_mut());
+            let appended = append(aof, self.log.records_mut());
             self.log.clear();
             match appended {
                 Ok(position) => self.position = position,
@@ -301,7 +303,7 @@ impl<'t, 's> Turn<'t, 's> {
     ) -> Result<Ran, CommandError> {
         let mark = out.len();
         let no_touch = self.no_touch;
-        let ran = self.with_txn(|txn| {
+        let ran = self.with_txn_of(request.whole, |txn| {
             txn.db = db;
             txn.no_touch = no_touch;
             command::run(row.name, request, txn, out)
@@ -318,6 +320,16 @@ impl<'t, 's> Turn<'t, 's> {
     /// Never: a turn has a shard.
     #[inline]
     pub fn with_txn<R>(&mut self, run: impl FnOnce(&mut Txn<'_, '_>) -> R) -> R {
+        self.with_txn_of(None, run)
+    }
+
+    /// [`Turn::with_txn`] for a command whose strings may lie in `whole`.
+    #[inline]
+    fn with_txn_of<R>(
+        &mut self,
+        whole: Option<&Bytes>,
+        run: impl FnOnce(&mut Txn<'_, '_>) -> R,
+    ) -> R {
         let (first, rest) = self.shards.split_first_mut().expect("a turn has a shard");
         let Shard { keyspace, log, notices, rules, .. } = &mut **first;
         let (mut one, mut all);
@@ -329,7 +341,9 @@ impl<'t, 's> Turn<'t, 's> {
             all = std::iter::once(keyspace).chain(rest).collect::<Vec<_>>();
             &mut all[..]
         };
-        run(&mut Txn::new(Spaces::new(list), log, notices, rules, self.now))
+        let mut txn = Txn::new(Spaces::new(list), log, notices, rules, self.now);
+        txn.whole = whole;
+        run(&mut txn)
     }
 
     /// Ends the turn of several shards: appends one frame, and tells the blocked readers that were

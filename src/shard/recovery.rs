@@ -17,6 +17,7 @@ use crate::persist::aof::{Aof, AofOptions, Recovered, Visit};
 use crate::persist::snapshot::{Section, SnapshotReader};
 use crate::persist::{Directory, Position};
 use crate::stream::{StreamBuilder, UnixMs};
+use bytes::Bytes;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -357,7 +358,7 @@ fn decode(
                 let expire_at = cursor.varint()?.checked_sub(1).map(UnixMs);
                 match cursor.u8()? {
                     STRING => {
-                        let value = Value::String(cursor.bytes()?.into());
+                        let value = Value::String(Bytes::copy_from_slice(cursor.bytes()?));
                         keys.push(FrozenKey { db, key, value, expire_at });
                         continue;
                     }

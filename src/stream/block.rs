@@ -26,6 +26,7 @@
 //! | | shape 0: nothing; fields and lengths are the master's |
 //! | varints | shape 1: the lengths; the fields are the master's |
 //! | varint, strings, varints | shape 2: the number of pairs, the fields, the lengths |
+//! | | shape 3, in memory only: nothing; the fields lie outside of the block, as they came |
 //! | rest | the values |
 //!
 //! In a snapshot (`encode`) these stand before the bytes, in which the entries begin at the head:
@@ -36,14 +37,16 @@
 //! | varint | how many entries were skipped at the front |
 //! | varint | length of the bytes |
 
+mod body;
 mod tag;
 
 use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, varint_len};
-use crate::stream::fields::{Fields, take_length, take_string};
+use crate::stream::fields::{Fields, Received, take_length, take_string};
 use crate::stream::id::EntryId;
+use body::Body;
 use tag::{
-    AS_MASTER, OWN_FIELDS, OWN_LENGTHS, SHORT_MS, TOMBSTONE, put_tag, read_tag, shape, short_id,
-    tag_len,
+    AS_MASTER, OUTSIDE, OWN_FIELDS, OWN_LENGTHS, SHORT_MS, TOMBSTONE, put_tag, read_tag, shape,
+    short_id, tag_len,
 };
 
 /// The most bytes of a block that has more than one entry, whatever the limits say. Redis: the
@@ -88,7 +91,7 @@ pub struct EntryRef<'a> {
 /// Packed entries in ascending order of their IDs; at least one when made.
 #[derive(Clone, Debug)]
 pub struct Block {
-    bytes: Vec<u8>,
+    bytes: Body,
     /// Where the master fields end.
     names_end: u32,
     /// Where the master lengths end.
@@ -109,26 +112,41 @@ impl Block {
     /// If `id` is `0-0`, or the entry takes 4 GiB.
     pub fn new(id: EntryId, fields: &Fields<'_>, capacity: usize) -> Self {
         assert!(!id.is_min());
-        let values_len: usize = fields.iter().map(|(_, value)| value.len()).sum();
-        let tag_len = tag_len(EntryId::MIN, id);
-        let size = IDS_LEN + varint_len(values_len as u64) + fields.encoded_len() + tag_len;
-        let mut bytes = Vec::with_capacity(capacity.max(size));
+        if let Some(received) = fields.worth_keeping() {
+            return Block::around(id, received);
+        }
+        let mut bytes = Vec::with_capacity(capacity.max(IDS_LEN + first_len(id, fields)));
         put_ids(&mut bytes, EntryId::MIN, id);
-        put_varint(&mut bytes, fields.pairs() as u64);
-        put_varint(&mut bytes, values_len as u64);
-        for (name, _) in fields {
-            put_bytes(&mut bytes, name);
+        let (names_end, head) = put_first(&mut bytes, id, fields);
+        let (bytes, head) = (Body::Packed(bytes), narrow(head));
+        Block {
+            bytes,
+            names_end: narrow(names_end),
+            lengths_end: head,
+            head,
+            last_at: head,
+            live: 1,
+            total: 1,
         }
-        let names_end = narrow(bytes.len());
-        for (_, value) in fields {
-            put_varint(&mut bytes, value.len() as u64);
-        }
+    }
+
+    /// A block with one entry whose fields stay where they came. It takes no further one.
+    fn around(id: EntryId, received: Received) -> Self {
+        let mut bytes = Vec::new();
+        put_ids(&mut bytes, EntryId::MIN, id);
+        // No master fields, and the sum of no lengths.
+        bytes.extend_from_slice(&[0, 0]);
         let head = narrow(bytes.len());
-        put_tag(&mut bytes, AS_MASTER, EntryId::MIN, id);
-        for (_, value) in fields {
-            bytes.extend_from_slice(value);
+        put_tag(&mut bytes, OUTSIDE, EntryId::MIN, id);
+        Block {
+            bytes: Body::around(bytes, received),
+            names_end: head,
+            lengths_end: head,
+            head,
+            last_at: head,
+            live: 1,
+            total: 1,
         }
-        Block { bytes, names_end, lengths_end: head, head, last_at: head, live: 1, total: 1 }
     }
 
     /// Appends an entry unless a limit is reached; says whether it did.
@@ -145,43 +163,30 @@ impl Block {
         let plan = self.master().plan(fields);
         let max = if limits.bytes == 0 { BYTES_MAX } else { limits.bytes.min(BYTES_MAX) };
         let size = tag_len(last_id, id) + plan.size;
-        if self.bytes.len() + size >= max || self.would_waste(size, entries_max) {
+        let left = entries_max - self.total as usize;
+        let bytes = &mut *self.bytes;
+        if bytes.len() + size >= max || would_waste(bytes.len(), size, left) {
             return false;
         }
-        self.bytes.reserve(size);
-        self.last_at = narrow(self.bytes.len());
-        put_tag(&mut self.bytes, plan.shape, last_id, id);
+        bytes.reserve(size);
+        self.last_at = narrow(bytes.len());
+        put_tag(bytes, plan.shape, last_id, id);
         if plan.shape == OWN_FIELDS {
-            put_varint(&mut self.bytes, fields.pairs() as u64);
+            put_varint(bytes, fields.pairs() as u64);
             for (name, _) in fields {
-                put_bytes(&mut self.bytes, name);
+                put_bytes(bytes, name);
             }
         }
         if plan.shape != AS_MASTER {
             for (_, value) in fields {
-                put_varint(&mut self.bytes, value.len() as u64);
+                put_varint(bytes, value.len() as u64);
             }
         }
-        fields.iter().for_each(|(_, value)| self.bytes.extend_from_slice(value));
-        self.set_id(LAST_ID, id);
+        fields.iter().for_each(|(_, value)| bytes.extend_from_slice(value));
+        set_id(bytes, LAST_ID, id);
         self.live += 1;
         self.total += 1;
         true
-    }
-
-    /// Whether one more entry of `size` bytes would begin a step of the sizes that allocators
-    /// have, of which those that are then left until `entries_max` use less than half. Small
-    /// blocks take all their entries: their number is what `~` trims by.
-    #[inline]
-    fn would_waste(&self, size: usize, entries_max: usize) -> bool {
-        let len = self.bytes.len();
-        if len < STEPS_FROM {
-            return false;
-        }
-        // Four steps lie between a power of two and the next.
-        let step = (len / 8 + 1).next_power_of_two();
-        let left = entries_max - self.total as usize;
-        len + size > len.next_multiple_of(step) && size.saturating_mul(left) < step / 2
     }
 
     /// The number of live entries.
@@ -211,14 +216,6 @@ impl Block {
         let ids: &[u8; IDS_LEN] = self.bytes.first_chunk().expect(HAS_IDS);
         let number = |at| u64::from_le_bytes(*ids[at..].first_chunk().expect(HAS_IDS));
         EntryId::new(number(at), number(at + 8))
-    }
-
-    /// Sets the base or the last ID.
-    #[inline]
-    fn set_id(&mut self, at: usize, id: EntryId) {
-        let ids: &mut [u8; IDS_LEN] = self.bytes.first_chunk_mut().expect(HAS_IDS);
-        ids[at..at + 8].copy_from_slice(&id.ms.to_le_bytes());
-        ids[at + 8..at + 16].copy_from_slice(&id.seq.to_le_bytes());
     }
 
     /// The first live entry. O(1).
@@ -318,7 +315,7 @@ impl Block {
             }
         };
         self.head = narrow(head);
-        self.set_id(BASE, base);
+        set_id(&mut self.bytes, BASE, base);
         self.live -= dropped;
         dropped as usize
     }
@@ -328,7 +325,7 @@ impl Block {
         // An allocator may ignore a smaller size (mimalloc does up to a half), a copy is exact;
         // and the memory it frees is still cached when the next block takes it.
         if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 128 {
-            self.bytes = self.bytes.as_slice().to_vec();
+            *self.bytes = self.bytes.as_slice().to_vec();
         }
     }
 
@@ -339,7 +336,8 @@ impl Block {
 
     /// The memory it takes, in bytes, reference counts included.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + size_of::<Self>() + ARC_BYTES
+        let outside = self.bytes.parts().1.map_or(0, Received::memory_bytes);
+        self.bytes.capacity() + outside + size_of::<Self>() + ARC_BYTES
     }
 
     /// Appends the block as it stands in a snapshot.
@@ -353,6 +351,11 @@ impl Block {
             present += 1;
         }
         put_varint(out, u64::from(self.total) - present);
+        if let (_, Some(received)) = self.bytes.parts() {
+            put_varint(out, first_len(self.last_id(), &received.fields()) as u64);
+            put_first(out, self.last_id(), &received.fields());
+            return;
+        }
         let master = &self.bytes[IDS_LEN..self.lengths_end as usize];
         let entries = &self.bytes[self.head as usize..];
         put_varint(out, (master.len() + entries.len()) as u64);
@@ -383,7 +386,7 @@ impl Block {
         }
         let head = IDS_LEN + rest.offset();
         let mut block = Block {
-            bytes: whole,
+            bytes: Body::Packed(whole),
             names_end: narrow(names_end),
             lengths_end: narrow(head),
             head: narrow(head),
@@ -407,7 +410,7 @@ impl Block {
             total += 1;
         }
         (block.last_at, block.live) = (narrow(last_at), live);
-        block.set_id(LAST_ID, last_id);
+        set_id(&mut block.bytes, LAST_ID, last_id);
         let skipped = u32::try_from(skipped).ok().and_then(|skipped| skipped.checked_add(total));
         block.total = skipped.ok_or(Corrupt("a block has too many entries"))?;
         if live == 0 {
@@ -424,7 +427,7 @@ impl Block {
         assert!(self.names_end <= self.lengths_end);
         assert!(self.lengths_end <= self.head);
         assert!(self.live >= 1);
-        let Master { pairs, mut names, mut lengths, values_len } = self.master();
+        let Master { pairs, mut names, mut lengths, values_len, .. } = self.master();
         for _ in 0..pairs {
             take_string(&mut names);
         }
@@ -452,13 +455,14 @@ impl Block {
     }
 
     /// What the first entry's shape says of the others.
-    #[inline]
+    #[inline(always)]
     fn master(&self) -> Master<'_> {
-        let (mut names, lengths) = self.bytes[IDS_LEN..self.lengths_end as usize]
-            .split_at(self.names_end as usize - IDS_LEN);
+        let (bytes, outside) = self.bytes.parts();
+        let (mut names, lengths) =
+            bytes[IDS_LEN..self.lengths_end as usize].split_at(self.names_end as usize - IDS_LEN);
         let pairs = take_length(&mut names);
         let values_len = take_length(&mut names);
-        Master { pairs, names, lengths, values_len }
+        Master { pairs, names, lengths, values_len, outside }
     }
 
     /// All entries from the head on.
@@ -497,6 +501,8 @@ struct Master<'a> {
     names: &'a [u8],
     lengths: &'a [u8],
     values_len: usize,
+    /// The fields of the only entry, if they lie outside.
+    outside: Option<&'a Received>,
 }
 
 /// How an entry will be stored.
@@ -523,6 +529,10 @@ impl<'a> Master<'a> {
 
     /// How to store an entry that has not all lengths and fields from the master.
     fn plan_own(&self, fields: &Fields<'_>) -> Plan {
+        if self.outside.is_some() {
+            // Nowhere is so much room.
+            return Plan { shape: OWN_FIELDS, size: BYTES_MAX };
+        }
         let mut names = self.names;
         let same_names = fields.pairs() == self.pairs
             && fields.iter().all(|(name, _)| take_string(&mut names) == name);
@@ -537,7 +547,7 @@ impl<'a> Master<'a> {
     fn read_fields(&self, tag: u8, cursor: &mut Cursor<'a>) -> Result<Fields<'a>, Corrupt> {
         let (pairs, names) = match shape(tag) {
             AS_MASTER => {
-                let Master { pairs, names, lengths, values_len } = *self;
+                let Master { pairs, names, lengths, values_len, .. } = *self;
                 let values = cursor.take(values_len)?;
                 return Ok(Fields::Columns { pairs, names, lengths, values });
             }
@@ -548,7 +558,10 @@ impl<'a> Master<'a> {
                 skip_names(cursor, pairs)?;
                 (pairs, &rest[..cursor.offset() - begin])
             }
-            _ => return Err(Corrupt("an entry has an unknown shape")),
+            _ => {
+                let outside = self.outside.ok_or(Corrupt("an entry has an unknown shape"))?;
+                return Ok(outside.fields());
+            }
         };
         let (rest, begin) = (cursor.rest(), cursor.offset());
         let values_len = skip_lengths(cursor, pairs)?;
@@ -572,7 +585,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// The next live entry, if it is not above `end`.
-    #[inline]
+    #[inline(always)]
     fn live(&mut self, end: EntryId) -> Option<EntryRef<'a>> {
         loop {
             let tag = *self.bytes.get(self.place)?;
@@ -591,7 +604,7 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            let Master { pairs, names, lengths, values_len } = self.master;
+            let Master { pairs, names, lengths, values_len, .. } = self.master;
             self.place = begin + values_len;
             let values = &self.bytes[begin..self.place];
             if tag & TOMBSTONE == 0 {
@@ -682,11 +695,63 @@ fn narrow(value: usize) -> u32 {
     u32::try_from(value).expect("a block is below 4 GiB")
 }
 
+/// Whether one more entry of `size` bytes, in a block of `len`, would begin a step of the sizes that
+/// allocators have, of which those `left` that may come use less than half. Small blocks take all
+/// their entries: their number is what `~` trims by.
+#[inline]
+fn would_waste(len: usize, size: usize, left: usize) -> bool {
+    if len < STEPS_FROM {
+        return false;
+    }
+    // Four steps lie between a power of two and the next.
+    let step = (len / 8 + 1).next_power_of_two();
+    len + size > len.next_multiple_of(step) && size.saturating_mul(left) < step / 2
+}
+
+/// Sets the base or the last ID.
+#[inline]
+fn set_id(bytes: &mut [u8], at: usize, id: EntryId) {
+    let ids: &mut [u8; IDS_LEN] = bytes.first_chunk_mut().expect(HAS_IDS);
+    ids[at..at + 8].copy_from_slice(&id.ms.to_le_bytes());
+    ids[at + 8..at + 16].copy_from_slice(&id.seq.to_le_bytes());
+}
+
 /// Appends what the bytes of a block begin with.
 fn put_ids(out: &mut Vec<u8>, base: EntryId, last_id: EntryId) {
     for number in [base.ms, base.seq, last_id.ms, last_id.seq] {
         out.extend_from_slice(&number.to_le_bytes());
     }
+}
+
+/// How many bytes [`put_first`] appends.
+fn first_len(id: EntryId, fields: &Fields<'_>) -> usize {
+    let values_len = values_len(fields);
+    tag_len(EntryId::MIN, id) + varint_len(values_len as u64) + fields.encoded_len()
+}
+
+/// Appends what the bytes of a block have behind the IDs when this is its only entry. Returns where
+/// the master fields and the master lengths end.
+fn put_first(out: &mut Vec<u8>, id: EntryId, fields: &Fields<'_>) -> (usize, usize) {
+    put_varint(out, fields.pairs() as u64);
+    put_varint(out, values_len(fields) as u64);
+    for (name, _) in fields {
+        put_bytes(out, name);
+    }
+    let names_end = out.len();
+    for (_, value) in fields {
+        put_varint(out, value.len() as u64);
+    }
+    let lengths_end = out.len();
+    put_tag(out, AS_MASTER, EntryId::MIN, id);
+    for (_, value) in fields {
+        out.extend_from_slice(value);
+    }
+    (names_end, lengths_end)
+}
+
+/// The sum of the lengths of the values.
+fn values_len(fields: &Fields<'_>) -> usize {
+    fields.iter().map(|(_, value)| value.len()).sum()
 }
 
 /// Passes over `n` strings.

@@ -33,7 +33,7 @@
 //! | 22 | ProducerDuplicate | |
 //! | 23 | ProducerForget | name pid, varint count |
 
-use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, put_zigzag};
+use crate::codec::{Corrupt, Cursor, Records, put_bytes, put_varint, put_zigzag};
 use crate::stream::fields::Fields;
 use crate::stream::id::{EntryId, UnixMs};
 use crate::stream::ids::Ids;
@@ -254,6 +254,7 @@ impl EncodeContext {
         put_name(out, &mut self.consumer, consumer);
     }
 
+    #[inline(always)]
     fn put_id(&mut self, out: &mut Vec<u8>, id: EntryId) {
         let ms = id.ms.wrapping_sub(self.id.ms).cast_signed();
         put_zigzag(out, ms);
@@ -310,12 +311,13 @@ impl<'a> DecodeContext<'a> {
 
 impl<'a> Effect<'a> {
     /// Appends the effect's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>, context: &mut EncodeContext) {
+    pub fn encode(&self, records: &mut Records, context: &mut EncodeContext) {
+        let out = records.bytes_mut();
         out.push(self.tag());
         match *self {
             Effect::Add { id, fields } => {
                 context.put_id(out, id);
-                fields.encode(out);
+                fields.log(records);
             }
             Effect::Trim { below: id } | Effect::Delete { id } | Effect::Remove { id } => {
                 context.put_id(out, id);
@@ -636,12 +638,12 @@ mod tests {
     }
 
     fn encoded(effects: &[Effect<'_>]) -> Vec<u8> {
-        let (mut out, mut context) = (Vec::new(), EncodeContext::default());
+        let (mut out, mut context) = (Records::default(), EncodeContext::default());
         for effect in effects {
-            context.put_key(&mut out, 3, b"key");
+            context.put_key(out.bytes_mut(), 3, b"key");
             effect.encode(&mut out, &mut context);
         }
-        out
+        out.to_vec()
     }
 
     fn logical(effect: &Effect<'_>) -> String {

@@ -1,10 +1,17 @@
 //! The field–value pairs of an entry, borrowed from wherever they lie: the request, the caller's
 //! slices, a log record, a block. Whoever reads an entry reads this one type.
 //!
+//! What is large stays as it came (`received.rs`).
+//!
 //! As in the log (`encode`): varint pairs, then field, value, field, value …, each as
 //! `codec` bytes. Pairs keep their order, and a field may occur twice.
 
-use crate::codec::{Corrupt, Cursor, put_bytes, put_varint, reserve, varint_len};
+mod received;
+
+use crate::codec::{Corrupt, Cursor, Records, put_bytes, put_varint, varint_len};
+use bytes::Bytes;
+pub use received::Received;
+use received::take_received;
 use std::ops::Range;
 
 /// Pairs of more bytes than this are measured before they are encoded.
@@ -55,12 +62,21 @@ pub enum Fields<'a> {
         buffer: &'a [u8],
         /// The arguments.
         spans: &'a [Span],
+        /// The request's bytes as they came over the wire, if they may be kept.
+        whole: Option<&'a Bytes>,
     },
     /// The caller's slices: field, value, field, value …; an even number.
     Slices(&'a [&'a [u8]]),
     /// As in the log: field, value, field, value …, each with its length before it. Made by
     /// [`Fields::decode`] or by a block, which have checked the lengths.
     Encoded {
+        /// The number of pairs.
+        pairs: usize,
+        /// Exactly the pairs.
+        bytes: &'a [u8],
+    },
+    /// As they came over the wire. Made by [`Received`], whose bytes were checked when they came.
+    Received {
         /// The number of pairs.
         pairs: usize,
         /// Exactly the pairs.
@@ -86,7 +102,9 @@ impl<'a> Fields<'a> {
         match self {
             Fields::Spans { spans, .. } => spans.len() / 2,
             Fields::Slices(slices) => slices.len() / 2,
-            Fields::Encoded { pairs, .. } | Fields::Columns { pairs, .. } => *pairs,
+            Fields::Encoded { pairs, .. }
+            | Fields::Received { pairs, .. }
+            | Fields::Columns { pairs, .. } => *pairs,
         }
     }
 
@@ -106,7 +124,7 @@ impl<'a> Fields<'a> {
         match self {
             Fields::Spans { spans, .. } => spans.iter().map(|span| span.len()).sum(),
             Fields::Slices(slices) => slices.iter().map(|slice| slice.len()).sum(),
-            Fields::Encoded { .. } | Fields::Columns { .. } => {
+            Fields::Encoded { .. } | Fields::Received { .. } | Fields::Columns { .. } => {
                 self.iter().map(|(field, value)| field.len() + value.len()).sum()
             }
         }
@@ -127,19 +145,45 @@ impl<'a> Fields<'a> {
             }
             Fields::Spans { spans, .. } => spans.iter().map(|span| string_len(span.len())).sum(),
             Fields::Slices(slices) => slices.iter().map(|slice| string_len(slice.len())).sum(),
+            Fields::Received { .. } => self
+                .iter()
+                .map(|(field, value)| string_len(field.len()) + string_len(value.len()))
+                .sum(),
         };
         varint_len(self.pairs() as u64) + strings
+    }
+
+    /// The pairs, if they may be kept where they came.
+    #[inline]
+    fn received(&self) -> Option<Received> {
+        let Fields::Spans { spans, whole, .. } = self else { return None };
+        whole.map(|whole| Received::new(whole, spans))
+    }
+
+    /// [`Fields::received`], unless that is more than twice what the pairs take elsewhere.
+    pub(super) fn worth_keeping(&self) -> Option<Received> {
+        let Fields::Spans { whole: Some(whole), .. } = self else { return None };
+        if 2 * self.bytes_len() >= whole.len() { self.received() } else { None }
+    }
+
+    /// Appends the pairs as in the log, without a copy if they may be kept.
+    #[inline]
+    pub(super) fn log(&self, records: &mut Records) {
+        match self.received() {
+            Some(received) => records.lend(received),
+            None => self.encode(records.bytes_mut()),
+        }
     }
 
     /// Appends the pairs as in the log.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if self.exceed(LARGE_BYTES) {
-            reserve(out, self.encoded_len());
+            out.reserve(self.encoded_len());
         }
         put_varint(out, self.pairs() as u64);
         match self {
             Fields::Encoded { bytes, .. } => out.extend_from_slice(bytes),
-            Fields::Spans { buffer, spans } => {
+            Fields::Spans { buffer, spans, .. } => {
                 for span in *spans {
                     put_bytes(out, &buffer[span.range()]);
                 }
@@ -149,7 +193,7 @@ impl<'a> Fields<'a> {
                     put_bytes(out, slice);
                 }
             }
-            Fields::Columns { .. } => {
+            Fields::Received { .. } | Fields::Columns { .. } => {
                 self.iter().for_each(|(field, value)| {
                     put_bytes(out, field);
                     put_bytes(out, value);
@@ -201,7 +245,7 @@ impl<'a> Iterator for Pairs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.rest {
-            Fields::Spans { buffer, spans } => {
+            Fields::Spans { buffer, spans, .. } => {
                 let [field, value, rest @ ..] = *spans else { return None };
                 *spans = rest;
                 Some((&buffer[field.range()], &buffer[value.range()]))
@@ -214,6 +258,10 @@ impl<'a> Iterator for Pairs<'a> {
             Fields::Encoded { pairs, bytes } => {
                 *pairs = pairs.checked_sub(1)?;
                 Some((take_string(bytes), take_string(bytes)))
+            }
+            Fields::Received { pairs, bytes } => {
+                *pairs = pairs.checked_sub(1)?;
+                Some((take_received(bytes), take_received(bytes)))
             }
             Fields::Columns { pairs, names, lengths, values } => {
                 *pairs = pairs.checked_sub(1)?;
@@ -233,7 +281,7 @@ impl<'a> Iterator for Pairs<'a> {
     fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut fold: F) -> B {
         let mut sum = init;
         match self.rest {
-            Fields::Spans { buffer, spans } => {
+            Fields::Spans { buffer, spans, .. } => {
                 for pair in spans.chunks_exact(2) {
                     sum = fold(sum, (&buffer[pair[0].range()], &buffer[pair[1].range()]));
                 }
@@ -246,6 +294,11 @@ impl<'a> Iterator for Pairs<'a> {
             Fields::Encoded { pairs, mut bytes } => {
                 for _ in 0..pairs {
                     sum = fold(sum, (take_string(&mut bytes), take_string(&mut bytes)));
+                }
+            }
+            Fields::Received { pairs, mut bytes } => {
+                for _ in 0..pairs {
+                    sum = fold(sum, (take_received(&mut bytes), take_received(&mut bytes)));
                 }
             }
             Fields::Columns { pairs, mut names, mut lengths, mut values } => {
@@ -294,6 +347,7 @@ fn take_long_length(bytes: &mut &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Part as _;
 
     fn owned(fields: &Fields<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
         fields.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()
@@ -321,10 +375,24 @@ mod tests {
         let mut cursor = Cursor::new(&encoded);
         let decoded = Fields::decode(&mut cursor).unwrap();
         assert_eq!(cursor.end(), Ok(()));
+        let wire: Vec<u8> = std::iter::once(b"head".to_vec())
+            .chain(strings.map(|string| {
+                [format!("${}\r\n", string.len()).as_bytes(), string, b"\r\n"].concat()
+            }))
+            .flatten()
+            .collect();
+        let mut at = 4;
+        let places = strings.map(|string| {
+            let start = at + format!("${}\r\n", string.len()).len();
+            at = start + string.len() + 2;
+            Span::new(start, start + string.len())
+        });
+        let received = Received::new(&Bytes::from(wire), &places);
         let forms = [
             slices,
             decoded,
-            Fields::Spans { buffer: &buffer, spans: &spans },
+            Fields::Spans { buffer: &buffer, spans: &spans, whole: None },
+            received.fields(),
             Fields::Columns { pairs: 3, names: &names, lengths: &lengths, values: &values },
         ];
         for fields in forms {
@@ -342,6 +410,10 @@ mod tests {
             assert_eq!(again, encoded);
             assert_eq!(fields.encoded_len(), encoded.len());
         }
+        assert_eq!(received.bytes_len(), encoded.len());
+        let mut given = Records::new(0);
+        given.lend(received);
+        assert_eq!(given.to_vec(), encoded);
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn append(place: &Place, payload: impl FnOnce(&[Vec<u8>]) -> Vec<u8>) {
     })
     .unwrap();
     let mut buffer = frame_buffer();
-    buffer.extend(payload(&frames));
+    buffer.extend_from_slice(&payload(&frames));
     aof.append(&mut buffer).unwrap();
     aof.close().unwrap();
 }

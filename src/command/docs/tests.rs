@@ -14,7 +14,7 @@ fn reply(protocol: Protocol, line: &str) -> String {
         Span::new(at - word.len(), at)
     };
     let spans: Vec<Span> = words.iter().map(&mut span).collect();
-    let request = Request { buffer: &buffer, spans: &spans };
+    let request = Request::borrowed(&buffer, &spans);
     let mut bytes = Vec::new();
     let mut out = Out::new(&mut bytes, protocol);
     let row = table::lookup(&request).expect("a known command");

@@ -15,7 +15,7 @@ fn with_request<T>(words: &[&str], then: impl FnOnce(&Request<'_>) -> T) -> T {
             Span::new(from, at)
         })
         .collect();
-    then(&Request { buffer: &buffer, spans: &spans })
+    then(&Request::borrowed(&buffer, &spans))
 }
 
 /// The row of a request, or the text of its refusal.

@@ -25,7 +25,7 @@
 //!
 //! So a header takes 14 to 32 bytes, commonly 16.
 
-use crate::codec::{Cursor, VARINT_MAX, crc64, crc64_seed, put_u32, put_u64};
+use crate::codec::{Crc64, Cursor, Records, VARINT_MAX, crc64, crc64_seed, put_u32, put_u64};
 use crate::persist::FORMAT_VERSION;
 
 /// The bytes of a segment before its first frame.
@@ -166,25 +166,34 @@ impl FrameHeader {
     }
 }
 
-/// The inner checksum of a payload; the part of the work that needs no lock.
-pub(super) fn payload_crc(payload: &[u8]) -> u64 {
+fn payload_crc(payload: &[u8]) -> u64 {
     crc64(PAYLOAD_SEED, &[payload])
 }
 
-/// Writes a frame's header right before the payload in `buffer`, which begins with
+/// The inner checksum of a payload; the part of the work that needs no lock.
+pub(super) fn records_crc(records: &Records) -> u64 {
+    let mut crc = Crc64::new(PAYLOAD_SEED);
+    let written = records.give(FRAME_HEADER_MAX, &mut |piece| {
+        crc.write(piece);
+        Ok(())
+    });
+    debug_assert!(written.is_ok());
+    crc.sum()
+}
+
+/// Writes a frame's header right before the payload in `records`, which begin with
 /// [`FRAME_HEADER_MAX`] bytes for it; returns where the frame begins.
 pub(super) fn seal(
-    buffer: &mut [u8],
+    records: &mut Records,
     payload_crc: u64,
     seed: u64,
     position: u64,
     durable: u64,
 ) -> usize {
-    assert!(buffer.len() >= FRAME_HEADER_MAX, "a buffer begins with room for the frame's header");
     assert!(durable <= position, "nothing is durable that is not written");
     let mut varints = [0; 2 * VARINT_MAX];
     let mut used = 0;
-    for mut value in [(buffer.len() - FRAME_HEADER_MAX) as u64, position - durable] {
+    for mut value in [records.len() as u64, position - durable] {
         while value >= 0x80 {
             varints[used] = value.to_le_bytes()[0] | 0x80;
             value >>= 7;
@@ -194,7 +203,7 @@ pub(super) fn seal(
         used += 1;
     }
     let begin = FRAME_HEADER_MAX - FRAME_FIXED - used;
-    let header = &mut buffer[begin..FRAME_HEADER_MAX];
+    let header = &mut records.room_mut()[begin..FRAME_HEADER_MAX];
     header[8..FRAME_FIXED].copy_from_slice(&low_bytes(position));
     header[FRAME_FIXED..].copy_from_slice(&varints[..used]);
     let crc = frame_crc(seed, position, &header[8..], payload_crc);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::frame::{self, FRAME_HEADER_MAX};
+use super::frame;
 use super::segment::Segment;
 use super::{Aof, GAP, Log, lock};
 use crate::error::StorageError;
@@ -72,7 +72,7 @@ impl Log {
         self.disk_full.store(false, Ordering::Release);
         self.refusing.store(false, Ordering::Release);
         for mut buffer in held {
-            let payload_crc = frame::payload_crc(&buffer[FRAME_HEADER_MAX..]);
+            let payload_crc = frame::records_crc(&buffer);
             // A failure is kept in the log and told to its listeners.
             let _ = self.write_frame(&mut tail, &mut buffer, payload_crc);
         }

@@ -217,7 +217,7 @@ impl Log {
     pub(super) fn mark(&self) {
         if self.needs_mark() {
             let mut buffer = super::frame_buffer();
-            let payload_crc = frame::payload_crc(&[]);
+            let payload_crc = frame::records_crc(&buffer);
             // A failure is kept in the log and told to its listeners.
             let _ = self.write_frame(&mut lock(&self.tail), &mut buffer, payload_crc);
         }
@@ -289,7 +289,8 @@ impl Log {
         if tail.unwritten.is_empty() {
             return true;
         }
-        match self.write(&tail.segment, &tail.unwritten, tail.written) {
+        let place = tail.written..tail.end();
+        match self.write(&tail.segment, place, |sink| sink(&tail.unwritten)) {
             Ok(()) => {
                 tail.written = tail.end();
                 self.bytes.fetch_add(tail.unwritten.len() as u64, Ordering::Relaxed);

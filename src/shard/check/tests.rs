@@ -65,7 +65,7 @@ fn add(shard: &mut Shard, aof: &Aof, key: &str, ms: u64) {
         log.push(&change, true);
         Spaces::new(&mut [shard.keyspace_mut()]).apply(&change).unwrap();
     }
-    aof.append(log.bytes_mut()).unwrap();
+    aof.append(log.records_mut()).unwrap();
 }
 
 fn look(disk: &FaultDisk) -> Directory {

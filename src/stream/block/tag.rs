@@ -25,6 +25,8 @@ pub(super) const AS_MASTER: u8 = 0;
 pub(super) const OWN_LENGTHS: u8 = 1;
 /// Neither is.
 pub(super) const OWN_FIELDS: u8 = 2;
+/// The fields lie outside of the block: in memory only.
+pub(super) const OUTSIDE: u8 = 3;
 /// The greatest difference of milliseconds that an ID code holds.
 pub(super) const SHORT_MS: u64 = 28;
 /// ID code: milliseconds more by a varint, sequence number 0.

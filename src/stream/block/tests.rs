@@ -1,6 +1,7 @@
 //! Every shape and code, damage, limits.
 
 use super::*;
+use crate::stream::fields::Span;
 
 const NO_LIMIT: BlockLimits = BlockLimits { bytes: 0, entries: 0 };
 
@@ -125,4 +126,37 @@ fn a_block_ends_where_its_last_entries_would_begin_a_step_of_the_allocator() {
     }
     // What is not among the bytes takes one line of the processor's cache.
     assert_eq!(size_of::<Block>() + ARC_BYTES, 64);
+}
+
+#[test]
+fn a_large_entry_stays_where_it_came() {
+    let (mut wire, mut spans) = (b"*7\r\n$4\r\nXADD\r\n".to_vec(), Vec::new());
+    let long = vec![b'v'; 1000];
+    for string in [&b"field"[..], &long, b"", b"x"] {
+        wire.extend_from_slice(format!("${}\r\n", string.len()).as_bytes());
+        spans.push(Span::new(wire.len(), wire.len() + string.len()));
+        wire.extend_from_slice(&[string, b"\r\n"].concat());
+    }
+    let whole = bytes::Bytes::from(wire);
+    let fields = Fields::Spans { buffer: &whole, spans: &spans, whole: Some(&whole) };
+    let id = EntryId::new(7, 7);
+    let mut block = Block::new(id, &fields, 4096);
+    block.check();
+    let value = block.find(id).unwrap().fields.value(b"field").unwrap();
+    assert!(whole.as_ptr_range().contains(&value.as_ptr()));
+    assert!((1000..1400).contains(&block.memory_bytes()));
+    // It is one of a kind, whatever the limits are.
+    let next = Fields::Slices(&[b"field", b"v"]);
+    assert!(!block.append(EntryId::new(8, 0), &next, NO_LIMIT));
+    let packed = Block::new(id, &Fields::Slices(&[b"field", &long, b"", b"x"]), 0);
+    assert_eq!(contents(&block), contents(&packed));
+    let (mut bytes, mut same) = (Vec::new(), Vec::new());
+    block.encode(&mut bytes);
+    packed.encode(&mut same);
+    assert_eq!(bytes, same);
+    // Unless that is twice as much.
+    let small = Fields::Spans { buffer: &whole, spans: &spans[2..], whole: Some(&whole) };
+    let block = Block::new(id, &small, 0);
+    let value = block.first().unwrap().fields.value(b"").unwrap();
+    assert!(!whole.as_ptr_range().contains(&value.as_ptr()));
 }
