@@ -695,9 +695,9 @@ fn narrow(value: usize) -> u32 {
     u32::try_from(value).expect("a block is below 4 GiB")
 }
 
-/// Whether one more entry of `size` bytes, in a block of `len`, would begin a step of the sizes that
-/// allocators have, of which those `left` that may come use less than half. Small blocks take all
-/// their entries: their number is what `~` trims by.
+/// Whether one more entry of `size` bytes, in a block of `len`, would begin a step of the sizes
+/// that allocators have, of which those `left` that may come use less than half. Small blocks take
+/// all their entries: their number is what `~` trims by.
 #[inline]
 fn would_waste(len: usize, size: usize, left: usize) -> bool {
     if len < STEPS_FROM {

@@ -275,19 +275,24 @@ impl Server {
     /// What the system tells of the scheduling of the thread that serves a client: the shard's that
     /// runs when the client asks.
     pub(crate) fn thread_of(&self, client: &mut Client) -> PathBuf {
-        let tasks = format!("/proc/{}/task", self.process.id());
         let ran = |task: &PathBuf| {
             let text = fs::read_to_string(task).unwrap_or_default();
             text.split(' ').next().and_then(|ran| ran.parse::<u64>().ok()).unwrap_or_default()
         };
-        let tasks = fs::read_dir(tasks).unwrap().map(|task| task.unwrap().path());
-        let name = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
-        let shards = tasks.filter(|task| name(task).starts_with("shard-"));
-        let shards = shards.map(|task| task.join("schedstat"));
+        let shards = self.threads().into_iter();
         let before: Vec<(PathBuf, u64)> = shards.map(|task| (task.clone(), ran(&task))).collect();
         (0..50).for_each(|_| assert_eq!(client.ask("PING"), "+PONG"));
         let most = before.into_iter().max_by_key(|(task, before)| ran(task) - before);
         most.unwrap().0
+    }
+
+    /// What the system tells of the scheduling of the shards' threads.
+    pub(crate) fn threads(&self) -> Vec<PathBuf> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let tasks = tasks.map(|task| task.unwrap().path());
+        let name = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
+        let shards = tasks.filter(|task| name(task).starts_with("shard-"));
+        shards.map(|task| task.join("schedstat")).collect()
     }
 
     /// How many files and sockets it has open.

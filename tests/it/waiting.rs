@@ -4,8 +4,11 @@
 //! By default there are fewer of them. With `MILLSTREAM_SCALE=1` there are ten thousand, and how
 //! long they wait for what has come is printed and compared: `tests/scale/run.sh waiting::c03`.
 
-use crate::scale::{beside_pings, compare, fill, many, milliseconds, print, words};
+use crate::scale::{
+    beside_pings, compare, fill, many, milliseconds, print, waited_for_processor, words,
+};
 use crate::{Client, Server, wait_until};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long all of them may wait for what is there, in milliseconds.
@@ -180,14 +183,30 @@ fn c03_time_outs_come_when_they_are_due() {
         .collect();
     // As they are due: nobody is late because another was looked at first.
     all.sort_by_key(|(due, _)| *due);
-    let mut latest = Duration::ZERO;
+    let threads = server.threads();
+    // While the test or a thread of the server stood in line for a processor, nobody was served.
+    let in_line = || {
+        let own = waited_for_processor(Path::new("/proc/thread-self/schedstat"));
+        let theirs = threads.iter().map(|thread| waited_for_processor(thread));
+        own + theirs.max().unwrap_or_default()
+    };
+    let (mut latest, mut seen) = (Duration::ZERO, Duration::ZERO);
+    let mut looks = vec![(Instant::now(), in_line())];
     for (due, reader) in &mut all {
         assert_eq!(reader.reply(), "nil");
-        let now = Instant::now();
+        let (now, waited) = (Instant::now(), in_line());
         assert!(now >= *due, "before its time");
-        latest = latest.max(now - *due);
+        let before = looks.partition_point(|(at, _)| at <= due).saturating_sub(1);
+        let waited_since = waited - looks[before].1;
+        looks.push((now, waited));
+        seen = seen.max(now - *due);
+        latest = latest.max((now - *due).saturating_sub(waited_since));
     }
-    compare("C3 the latest time-out", milliseconds(latest), LATE_MS, "ms after its time");
+    let what = format!(
+        "C3 the latest time-out, with waiting for a processor {:.3} ms",
+        milliseconds(seen)
+    );
+    compare(&what, milliseconds(latest), LATE_MS, "ms after its time");
     wait_blocked(&mut client, 0);
     assert!(client.ask("INFO clients").contains("clients_in_timeout_table:0\r\n"));
     assert!(client.ask("INFO clients").contains("total_blocking_keys:0\r\n"));
