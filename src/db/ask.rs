@@ -436,7 +436,7 @@ impl Sent {
         if self.caller.in_transaction {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
             let commands = self.rows.iter().copied().zip(self.requests.iter());
-            match core.write_refusal_of_all(commands, now) {
+            match core.write_refusal_of_all(turn.unlogged_bytes(), commands, now) {
                 Some(error) => {
                     out.error(&error);
                     return ran;
@@ -447,7 +447,7 @@ impl Sent {
         for (request, row) in self.requests.iter().zip(&self.rows) {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
             if !self.caller.in_transaction
-                && let Some(error) = core.write_refusal(row, &request, now)
+                && let Some(error) = core.write_refusal(turn.unlogged_bytes(), row, &request, now)
             {
                 out.error(&error);
                 continue;

@@ -272,6 +272,11 @@ impl Home {
         Some(done)
     }
 
+    /// The bytes that the turn has to log so far; 0 while the shard is lent.
+    pub fn unlogged_bytes(&self) -> usize {
+        self.shard.borrow().as_deref().map_or(0, Shard::unlogged_bytes)
+    }
+
     /// Whether the turn has reached its bound; whoever sees it calls [`Home::end_turn`].
     pub fn is_turn_full(&self) -> bool {
         self.commands.get() >= COMMANDS_MAX

@@ -2,6 +2,8 @@
 
 use super::Core;
 use super::admin::{self, After, Shutdown};
+#[cfg(feature = "server")]
+use super::home::Home;
 use super::home::ShardSet;
 use super::save;
 use crate::command::table::{self, Flags, Row, Scope};
@@ -158,37 +160,28 @@ impl Core {
         set
     }
 
-    /// Why a command that writes may not run now.
-    #[inline]
-    pub(crate) fn write_refusal(
-        &self,
-        row: &Row,
-        request: &Request<'_>,
-        now: UnixMs,
-    ) -> Option<CommandError> {
-        self.write_refusal_behind(0, row, request, now)
-    }
-
     /// Why one of the commands of a transaction may not run now. There is to be room for all of
-    /// them, as they run without a look between.
+    /// them, as they run without a look between; `unlogged` as for [`Core::write_refusal`].
     pub(crate) fn write_refusal_of_all<'a>(
         &self,
+        unlogged: usize,
         commands: impl IntoIterator<Item = (&'static Row, Request<'a>)>,
         now: UnixMs,
     ) -> Option<CommandError> {
-        let mut before = 0;
+        let mut before = unlogged;
         commands.into_iter().find_map(|(row, request)| {
-            let refusal = self.write_refusal_behind(before, row, &request, now);
+            let refusal = self.write_refusal(before, row, &request, now);
             before += request.from(0).map(<[u8]>::len).sum::<usize>() + RECORD_BYTES;
             refusal
         })
     }
 
-    /// [`Core::write_refusal`] behind others that may add so many bytes to the log.
+    /// Why a command that writes may not run now, behind those of its turn that have `unlogged`
+    /// bytes still to be logged.
     #[inline]
-    fn write_refusal_behind(
+    pub(crate) fn write_refusal(
         &self,
-        before: usize,
+        unlogged: usize,
         row: &Row,
         request: &Request<'_>,
         now: UnixMs,
@@ -205,7 +198,7 @@ impl Core {
             return refuses.then(|| CommandError::Misconfigured(SNAPSHOT_FAILED.into()));
         };
         // The heads of the arguments counted, too: a bound is enough.
-        aof.room(before + request.buffer.len() + RECORD_BYTES, growing)
+        aof.room(unlogged + request.buffer.len() + RECORD_BYTES, growing)
             .err()
             .map(|error| misconfigured(&error))
     }
@@ -215,6 +208,15 @@ impl Core {
     pub(crate) fn log_refusal(&self) -> CommandError {
         let failure = self.aof().and_then(|aof| aof.failure());
         misconfigured(&failure.unwrap_or_else(|| StorageError::Stopped(String::new())))
+    }
+}
+
+#[cfg(feature = "server")]
+impl Home {
+    /// [`Core::write_refusal`] for a command that is to run in this thread's turn.
+    #[inline]
+    pub(crate) fn write_refusal(&self, row: &Row, request: &Request<'_>) -> Option<CommandError> {
+        self.core().write_refusal(self.unlogged_bytes(), row, request, self.now())
     }
 }
 

@@ -481,7 +481,7 @@ impl Connection {
     }
 
     fn queue(&mut self, row: &'static Row, request: &Request<'_>) {
-        if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
+        if let Some(error) = self.home.write_refusal(row, request) {
             self.reject(Some(row), &error);
             return;
         }
@@ -592,7 +592,7 @@ impl Connection {
         if self.home.is_turn_full() {
             self.home.end_turn();
         }
-        if let Some(error) = self.home.core().write_refusal(row, request, self.home.now()) {
+        if let Some(error) = self.home.write_refusal(row, request) {
             self.leave_measuring();
             self.reject(Some(row), &error);
             return None;

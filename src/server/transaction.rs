@@ -174,7 +174,8 @@ impl Connection {
         }
         let now = self.home.now();
         let commands = queue.iter().map(|one| (one.row, one.request.request()));
-        let refusal = self.home.core().write_refusal_of_all(commands, now);
+        let unlogged = self.home.unlogged_bytes();
+        let refusal = self.home.core().write_refusal_of_all(unlogged, commands, now);
         refusal.map(|error| CommandError::quoting(DISCARDED, &[&error.wire()]))
     }
 

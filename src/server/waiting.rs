@@ -76,26 +76,22 @@ impl Connection {
 
     /// Runs commands one after the other with the same shards in hand.
     async fn run_elsewhere(&mut self, set: ShardSet, run: Vec<Queued>) -> Result<(), Error> {
-        let now = self.home.now();
-        let refusals: Vec<Option<CommandError>> = run
-            .iter()
-            .map(|one| self.home.core().write_refusal(one.row, &one.request.request(), now))
-            .collect();
         let caller = self.client.caller(false);
         let is_heard = self.client.reply_mode == ReplyMode::On;
         let (core, shared) = (self.home.core().clone(), self.client.shared.clone());
         let work = move |turn: &mut Turn<'_, '_>| {
             let (mut replies, mut ran) = (Vec::new(), Vec::with_capacity(run.len()));
-            for (queued, refusal) in run.into_iter().zip(refusals) {
+            for queued in run {
                 let (start, began) = (replies.len(), Instant::now());
-                let called = match refusal {
+                let request = queued.request.request();
+                let unlogged = turn.unlogged_bytes();
+                let called = match core.write_refusal(unlogged, queued.row, &request, turn.now()) {
                     Some(refusal) => Err(refusal),
                     None => {
                         let mut out = Out::new(&mut replies, caller.protocol);
                         if is_heard {
                             out.allow_leaving();
                         }
-                        let request = queued.request.request();
                         let called = call(&core, turn, queued.row, &request, &caller, &mut out);
                         if let Called::Blocked(blocked) = &called {
                             // Who counts as blocked can be unblocked.

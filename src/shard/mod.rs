@@ -272,6 +272,11 @@ impl<'t, 's> Turn<'t, 's> {
         self.now
     }
 
+    /// The bytes that the shards in hand have to log so far.
+    pub fn unlogged_bytes(&self) -> usize {
+        self.shards().map(Shard::unlogged_bytes).sum()
+    }
+
     /// The shards in hand.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> + '_ {
         self.shards.iter().map(|shard| &**shard)

@@ -86,7 +86,7 @@ fn a_transaction_is_refused_if_the_disk_has_no_room_for_all_of_it() {
     let request = OwnedRequest::new(["SET", "k", &value].map(str::as_bytes));
     let row = table::lookup(&request.request()).unwrap();
     let commands = |n| std::iter::repeat_with(|| (row, request.request())).take(n);
-    let refused = |n| core.write_refusal_of_all(commands(n), core.now()).is_some();
+    let refused = |n| core.write_refusal_of_all(0, commands(n), core.now()).is_some();
     let fit = (1..10_000).find(|n| refused(*n)).expect("the disk is full") - 1;
     assert!(fit > 1 && !refused(fit), "one fits by far");
 }

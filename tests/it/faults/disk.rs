@@ -1,7 +1,7 @@
 //! E1, E2, E3, E5, E7, E9 on a disk in memory: every operation of it can fail, lose what it had not
 //! made durable, or not end. The database runs as always, its threads and sockets included.
 
-use crate::{Client, DEADLINE, wait_until};
+use crate::{Client, DEADLINE, request, wait_until};
 use millstream::command::Reply;
 use millstream::config::Config;
 use millstream::error::{CommandError, Error};
@@ -536,7 +536,7 @@ fn e07_writes_go_on_to_the_documented_bound_then_wait() {
     let value = vec![b'x'; VALUE];
     let mut writers: Vec<Client> = (0..40).map(|_| world.connect()).collect();
     for writer in &mut writers {
-        writer.send(&crate::request(&[b"XADD", &b"s"[..], b"*", b"f", &value]));
+        writer.send(&request(&[b"XADD", &b"s"[..], b"*", b"f", &value]));
     }
     let unsynced = || world.unsynced();
     wait_until("the bound is reached", || unsynced() > 1 << 20);
@@ -577,5 +577,44 @@ fn e09_waitaof_answers_when_the_sync_has_ended_and_not_before() {
         }
         assert_eq!(client.reply(), COUNTED);
         assert_eq!(entries(&open(&disk.crash(1), policy, &[]).unwrap()), [1, 2]);
+    }
+}
+
+/// Pipelines of many connections that grow the data until the disk is full, and beyond.
+fn overfill(shards: &str, connections: usize) {
+    let disk = FaultDisk::new(1);
+    let world = World::open(&disk, &[("shards", shards)]);
+    let mut client = world.connect();
+    for words in ["XADD s 1-1 f v", "XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >"] {
+        client.ask(words);
+    }
+    disk.set_capacity(disk.used() + 1_500_000);
+    let value = "v".repeat(10_000);
+    let pipeline = |n: usize| -> Vec<u8> {
+        let add = |i: usize| request(&["XADD", &format!("{n}-{}", i % 4), "*", "f", &value]);
+        (0..800 / connections).flat_map(add).collect()
+    };
+    let mut clients: Vec<Client> = (0..connections).map(|_| world.connect()).collect();
+    clients.iter_mut().enumerate().for_each(|(n, client)| client.send(&pipeline(n)));
+    let (mut added, mut refused) = (0, 0);
+    for client in &mut clients {
+        for _ in 0..800 / connections {
+            match &client.reply()[..] {
+                reply if reply.starts_with("-MISCONF") => refused += 1,
+                reply => added += usize::from(reply.contains('-')),
+            }
+        }
+    }
+    // Each is answered, so nothing that did not fit was applied; and room is left for what frees.
+    assert!(added > 50 && refused > 50, "{shards} shards: {added} added, {refused} refused");
+    assert_eq!(client.ask("XACK s g 1-1"), ":1", "{shards} shards");
+    assert_eq!(client.ask("XDEL s 1-1"), ":1", "{shards} shards");
+    assert_eq!(info(&world.db, "aof_last_write_status"), "err");
+}
+
+#[test]
+fn e05_pipelines_are_refused_before_they_fill_the_disk() {
+    for (shards, connections) in [("1", 1), ("1", 100), ("2", 1)] {
+        overfill(shards, connections);
     }
 }
