@@ -36,11 +36,10 @@ fuzz_target!(|data: &[u8]| {
     let blocks = BlockLimits { entries: 1 + usize::from(flags >> 5), ..BlockLimits::default() };
     let rules = Rules {
         blocks,
-        idmp_duration_s: 100,
         idmp_maxsize: 1 + u64::from(flags >> 6),
         notify: NotifyFlags::parse(b"AKEn").expect("these are letters of it"),
         valkey: flags & 1 != 0,
-        databases: millstream::keyspace::DATABASES,
+        ..Rules::default()
     };
     let protocol = if flags & 2 == 0 { Protocol::Resp2 } else { Protocol::Resp3 };
     let mut space = Keyspace::new(0..SLOTS, RandomState::new());

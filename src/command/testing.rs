@@ -31,14 +31,7 @@ pub(super) struct World {
 pub(super) fn world() -> World {
     World {
         space: Keyspace::new(0..crate::keyspace::SLOTS, RandomState::new()),
-        rules: Rules {
-            blocks: BlockLimits::default(),
-            databases: 16,
-            idmp_duration_s: 100,
-            idmp_maxsize: 100,
-            notify: NotifyFlags::parse(b"AKEn").unwrap(),
-            valkey: false,
-        },
+        rules: Rules { notify: NotifyFlags::parse(b"AKEn").unwrap(), ..Rules::default() },
         now: UnixMs(1000),
         protocol: Protocol::Resp2,
         db: 0,

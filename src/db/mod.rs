@@ -512,7 +512,14 @@ fn sync_policy(config: &Config) -> SyncPolicy {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, DATABASES, SLOTS, database_count, first_slot, shard_of_slot};
+    use super::{
+        Config, DATABASES, Rules, SLOTS, database_count, first_slot, rules, shard_of_slot,
+    };
+
+    #[test]
+    fn a_configuration_that_says_nothing_has_the_rules_that_are_there_without_one() {
+        assert_eq!(rules(&Config::default()), Rules::default());
+    }
 
     #[test]
     fn as_many_databases_exist_as_the_settings_may_ask_for() {

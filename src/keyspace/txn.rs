@@ -11,7 +11,7 @@ use crate::stream::{BlockLimits, Effect, Image, Stream, UnixMs};
 use bytes::Bytes;
 
 /// The settings that commands on keys go by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// How large the blocks of a stream grow; `~` trimming goes by whole blocks.
     pub blocks: BlockLimits,
@@ -25,6 +25,20 @@ pub struct Rules {
     pub notify: NotifyFlags,
     /// Whether to answer as Valkey where it contradicts the newest Redis.
     pub valkey: bool,
+}
+
+/// Those of a configuration that says nothing.
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            blocks: BlockLimits::default(),
+            databases: 16,
+            idmp_duration_s: 100,
+            idmp_maxsize: 100,
+            notify: NotifyFlags::default(),
+            valkey: false,
+        }
+    }
 }
 
 /// A keyspace event: something happened to a key.

@@ -3,9 +3,8 @@
 use super::waiters::{WaitCell, Woken};
 use super::{Blocker, Shard, Turn, WOKEN_AT_ONCE};
 use crate::command::{Out, OwnedRequest, Protocol, Ran, table};
-use crate::config::NotifyFlags;
 use crate::keyspace::{Rules, SLOTS};
-use crate::stream::{BlockLimits, UnixMs};
+use crate::stream::UnixMs;
 use std::hash::RandomState;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -19,14 +18,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let rules = Arc::new(Rules {
-            blocks: BlockLimits::default(),
-            databases: 16,
-            idmp_duration_s: 100,
-            idmp_maxsize: 100,
-            notify: NotifyFlags::default(),
-            valkey: false,
-        });
+        let rules = Arc::new(Rules::default());
         let shard = Shard::new(0..SLOTS, RandomState::new(), rules, false);
         World { shard, now: UnixMs(1000), clients: 0 }
     }

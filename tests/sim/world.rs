@@ -109,11 +109,9 @@ pub(crate) struct Figures {
 pub(crate) fn rules(block_entries: usize, valkey: bool) -> Arc<Rules> {
     Arc::new(Rules {
         blocks: BlockLimits { bytes: 0, entries: block_entries },
-        databases: 16,
-        idmp_duration_s: 100,
-        idmp_maxsize: 100,
         notify: NotifyFlags::parse(b"AKE").unwrap(),
         valkey,
+        ..Rules::default()
     })
 }
 

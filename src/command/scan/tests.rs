@@ -4,9 +4,8 @@ use super::super::testing::world;
 use super::super::{OwnedRequest, Protocol};
 use super::{Keys, RandomKey, Scan};
 use crate::command::{self, KeyCommand, Out, table};
-use crate::config::NotifyFlags;
 use crate::keyspace::{Keyspace, LogBuffer, Rules, SLOTS, Spaces, Txn};
-use crate::stream::{BlockLimits, UnixMs};
+use crate::stream::UnixMs;
 use std::collections::BTreeSet;
 use std::hash::RandomState;
 
@@ -21,14 +20,7 @@ impl Shards {
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Txn<'_, '_>) -> T) -> T {
-        let rules = Rules {
-            blocks: BlockLimits::default(),
-            databases: 16,
-            idmp_duration_s: 100,
-            idmp_maxsize: 100,
-            notify: NotifyFlags::default(),
-            valkey: false,
-        };
+        let rules = Rules::default();
         let mut list: Vec<_> = self.0.iter_mut().collect();
         let (mut log, mut events) = (LogBuffer::new(0, false), Vec::new());
         let spaces = Spaces::new(&mut list);

@@ -1,13 +1,12 @@
 //! Good and damaged directories, looked at and saved.
 
 use super::*;
-use crate::config::NotifyFlags;
 use crate::keyspace::{LogBuffer, Rules, Value};
 use crate::persist::SyncPolicy;
 use crate::persist::aof::{Aof, AofOptions, FRAME_HEADER_MAX};
 use crate::persist::disk::Disk;
 use crate::shard::Shard;
-use crate::stream::{BlockLimits, Effect, EntryId, Fields};
+use crate::stream::{Effect, EntryId, Fields};
 use crate::testing::FaultDisk;
 use std::path::Path;
 
@@ -16,14 +15,7 @@ const DIR: &str = "/data";
 /// Keys `a0` … `a9`, a snapshot, then `b0` … `b9` and one more entry for each of `a0` … `a9`.
 fn directory() -> FaultDisk {
     let disk = FaultDisk::new(1);
-    let rules = Arc::new(Rules {
-        blocks: BlockLimits::default(),
-        databases: 16,
-        idmp_duration_s: 100,
-        idmp_maxsize: 100,
-        notify: NotifyFlags::default(),
-        valkey: false,
-    });
+    let rules = Arc::new(Rules::default());
     let mut shard = Shard::new(0..SLOTS, RandomState::new(), rules, true);
     let directory = Directory::open(DIR, Arc::new(disk.clone())).unwrap();
     let options =

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::command::{Out, OwnedRequest, Protocol, table};
-use crate::config::NotifyFlags;
 use crate::keyspace::{DATABASES, Rules, SLOTS};
 use crate::persist::SyncPolicy;
 use crate::shard::Turn;
@@ -25,14 +24,7 @@ struct World {
 }
 
 fn shards(count: u16) -> Vec<Shard> {
-    let rules = Rules {
-        blocks: BlockLimits { bytes: 200, entries: 5 },
-        databases: 16,
-        idmp_duration_s: 100,
-        idmp_maxsize: 100,
-        notify: NotifyFlags::default(),
-        valkey: false,
-    };
+    let rules = Rules { blocks: BlockLimits { bytes: 200, entries: 5 }, ..Rules::default() };
     let (rules, hasher) = (Arc::new(rules), RandomState::new());
     let first = |index: u16| SLOTS / count * index;
     let end = |index| if index == count { SLOTS } else { first(index) };
