@@ -5,7 +5,7 @@
 
 use crate::rax::{Measure, Rax, Summary};
 use crate::stream::id::{EntryId, UnixMs};
-use crate::stream::pel::{ConsumerNo, IdSet, Pel, Pending};
+use crate::stream::pel::{ConsumerNo, IdSet, Pel, Pending, UNOWNED};
 
 /// A consumer group. A clone costs O(1).
 #[derive(Debug, Clone)]
@@ -16,7 +16,6 @@ pub struct Group {
     consumers: Rax<Consumer>,
     /// Number (4 bytes, big-endian) → name.
     names: Rax<Name>,
-    next_no: u32,
 }
 
 /// A consumer of a group.
@@ -101,7 +100,6 @@ impl Group {
             pel: Pel::default(),
             consumers: Rax::new(),
             names: Rax::new(),
-            next_no: 0,
         }
     }
 
@@ -154,12 +152,25 @@ impl Group {
         if self.consumers.get(name).is_some() {
             return false;
         }
-        let no = ConsumerNo(self.next_no);
-        self.next_no += 1;
+        let no = self.free_no();
         self.names.insert(&no.0.to_be_bytes(), Name(name.into()));
         let consumer = Consumer { no, seen_at: at, active_at: None, pending: IdSet::default() };
         self.consumers.insert(name, consumer);
         true
+    }
+
+    /// The number above all others; if that is the last, the first one that is free: numbers are
+    /// used again, as nothing that is left of a deleted consumer has its own. **Cost**:
+    /// O(consumers) while a consumer has the last number.
+    fn free_no(&self) -> ConsumerNo {
+        let last = self.names.last().and_then(|(_, name)| self.consumers.get(&name.0));
+        let above = last.map_or(0, |consumer| consumer.no.0 + 1);
+        if above < UNOWNED {
+            return ConsumerNo(above);
+        }
+        let mut taken = (0..UNOWNED).zip(self.names.iter());
+        let free = taken.find(|(no, (taken, _))| *taken != no.to_be_bytes());
+        ConsumerNo(free.expect("there are more numbers than consumers").0)
     }
 
     /// Deletes a consumer with its pending entries; false if it does not exist. Linear in these.
@@ -281,7 +292,7 @@ impl Group {
         let mut owned = 0;
         for (name, consumer) in self.consumers.iter() {
             consumer.pending.check();
-            assert!(consumer.no.0 < self.next_no);
+            assert!(consumer.no.0 < UNOWNED);
             assert_eq!(self.owner_name(Some(consumer.no)), name);
             for id in consumer.pending.iter_from(EntryId::MIN) {
                 let pending = self.pel.get(id).expect("a consumer's ID is pending");
@@ -304,4 +315,43 @@ fn disown(
     let name = names.get(&owner.0.to_be_bytes());
     let name = &name.expect("an owner is a consumer of the group").0;
     consumers.update(name, |consumer| consumer.pending.remove_each(ids));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_consumers_are_used_again_and_never_run_out() {
+        let mut group = Group::new(EntryId::MIN, None);
+        let id = |n| EntryId::new(n, 0);
+        let no = |group: &Group, name: &[u8]| group.consumer(name).unwrap().no().0;
+        group.create_consumer(b"old", UnixMs(1));
+        // As after four billion others.
+        let mut last = group.consumers.remove(b"old").unwrap();
+        group.names.remove(&last.no.0.to_be_bytes());
+        last.no = ConsumerNo(UNOWNED - 2);
+        group.names.insert(&last.no.0.to_be_bytes(), Name(b"old"[..].into()));
+        group.consumers.insert(b"old", last);
+        group.check();
+        for (n, name) in (1..).zip(["a", "b", "c", "d"]) {
+            assert!(group.create_consumer(name.as_bytes(), UnixMs(1)));
+            group.deliver(name.as_bytes(), &[id(n)], UnixMs(1));
+            group.check();
+        }
+        assert_eq!(no(&group, b"a"), UNOWNED - 1);
+        assert_eq!([no(&group, b"b"), no(&group, b"c"), no(&group, b"d")], [0, 1, 2]);
+        // What a deleted consumer had is not its successor's.
+        group.delete_consumer(b"c");
+        group.create_consumer(b"e", UnixMs(1));
+        assert_eq!(no(&group, b"e"), 1);
+        assert!(group.consumer(b"e").unwrap().pending().is_empty());
+        group.claim(b"e", id(4), UnixMs(2), 2);
+        group.check();
+        group.delete_consumer(b"a");
+        group.create_consumer(b"f", UnixMs(1));
+        assert_eq!(no(&group, b"f"), UNOWNED - 1);
+        assert_eq!(group.pel().len(), 2);
+        group.check();
+    }
 }

@@ -316,8 +316,8 @@ struct PelRow {
     count: u64,
 }
 
-/// The owner of what nobody owns.
-const UNOWNED: u32 = u32::MAX;
+/// The owner of what nobody owns: no consumer has this number.
+pub(super) const UNOWNED: u32 = u32::MAX;
 /// Set in the order of what is owned; below it stand the numbers of the unowned zone.
 const OWNED: u64 = 1 << 63;
 /// The count that XNACK FATAL sets.
