@@ -154,7 +154,7 @@ pub(crate) static ACCEPTED: &[Setting] = &[
     row("hash-max-listpack-value", "64", When::Live, Shape::Integer(0, LONG)),
     row("hide-user-data-from-log", "no", When::Live, Shape::YesNo),
     row("hll-sparse-max-bytes", "3000", When::Live, Shape::Memory(0, BYTES)),
-    row("hz", "10", When::Live, Shape::Integer(0, INT)),
+    row("hz", "10", When::Live, Shape::Nearest(1, 500)),
     row("ignore-warnings", "", When::Start, Shape::Words),
     row("io-threads", "1", When::Start, Shape::Integer(1, 128)),
     row("jemalloc-bg-thread", "yes", When::Live, Shape::YesNo),

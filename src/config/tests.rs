@@ -289,6 +289,17 @@ fn a_refused_set_changes_nothing() {
 }
 
 #[test]
+fn a_number_beyond_what_it_may_be_becomes_the_nearest_where_redis_does_so() {
+    let mut config = Config::default();
+    for (value, taken) in [("0", "1"), ("7", "7"), ("501", "500"), ("2147483647", "500")] {
+        set(&mut config, &[("hz", value)]).unwrap();
+        assert_eq!(config.get(&[b"hz"]), [("hz".into(), taken.to_owned())]);
+    }
+    let error = set(&mut config, &[("hz", "-1")]).unwrap_err();
+    assert!(error.ends_with("argument must be between 0 and 2147483647 inclusive"), "{error}");
+}
+
+#[test]
 fn rewriting_keeps_comments_and_adds_what_changed() {
     let old = "# mine\nport 7000\nsave 900 1\nsave 800 2\n\nmaxclients 50\nuser bob on\n";
     let mut config = Config::parse_file(old, Path::new(".")).unwrap();

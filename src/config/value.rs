@@ -19,6 +19,8 @@ pub enum Shape {
     YesNo,
     /// A decimal number within the bounds, both included.
     Integer(i64, i64),
+    /// A decimal number that is not negative; beyond the bounds the nearest of them is taken.
+    Nearest(i64, i64),
     /// An octal number within the bounds, both included.
     Octal(i64, i64),
     /// Bytes within the bounds, both included; read with the units b, k, kb, m, mb, g, gb.
@@ -253,6 +255,11 @@ impl Shape {
                 let number = read_integer(one(words)?).ok_or(not_an_integer)?;
                 within(number, low.into(), high.into(), false)
             }
+            Shape::Nearest(low, high) => {
+                let number = read_integer(one(words)?).ok_or(not_an_integer)?;
+                within(number, 0, i32::MAX.into(), false)?;
+                Ok(Value::Number(number.clamp(low.into(), high.into())))
+            }
             Shape::Octal(low, high) => {
                 let number = i64::from_str_radix(one(words)?, 8).map_err(|_| not_an_integer)?;
                 within(number.into(), low.into(), high.into(), true)
@@ -308,6 +315,7 @@ impl Shape {
             Shape::YesNo => "yes or no".to_owned(),
             Shape::Integer(low, high) if high == i64::MAX => format!("{low} or more"),
             Shape::Integer(low, high) => format!("{low} to {high}"),
+            Shape::Nearest(low, high) => format!("{low} to {high}, or else the nearest"),
             Shape::Octal(low, high) => format!("{low:o} to {high:o}, octal"),
             Shape::Memory(0, _) => "bytes, with units".to_owned(),
             Shape::Memory(low, _) => format!("bytes, with units, at least {low}"),

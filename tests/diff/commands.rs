@@ -222,6 +222,8 @@ const OTHERS: &[Pattern] = &[
     (1, 0, "HELLO (2|3|4|x) [ (SETNAME {name}|AUTH {name}|{edge}) ]"),
     (1, 806, "OBJECT (ENCODING|REFCOUNT|IDLETIME|FREQ|{edge}) {any}"),
     (1, 0, "MEMORY (USAGE {edge}|NOSUCH|USAGE)"),
+    (1, 0, "MEMORY USAGE nosuch SAMPLES {odd} [ (SAMPLES|{edge}) {odd} ] [ {edge} ]"),
+    (1, 806, "CONFIG (GET hz|SET hz (0|1|7|499|500|501|99999|-1|2147483648|x))"),
     (2, 0, "COMMAND GETKEYS XADD {any} * f v"),
     (2, 0, "COMMAND GETKEYS XREAD [ COUNT 2 ] STREAMS {any} {any} 0 0"),
     (1, 0, "COMMAND GETKEYS XREADGROUP GROUP g c STREAMS {any} > [ {any} ]"),
