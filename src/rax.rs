@@ -142,6 +142,21 @@ impl<V: Measure> Rax<V> {
         bytes
     }
 
+    /// Bytes on the heap with what values point to, which is what `of_value` says. Of more than
+    /// `samples` values it is estimated: each is taken to be as the first so many are, and the
+    /// nodes to be as they mostly are. **Cost**: O(samples).
+    pub fn memory_bytes(&self, samples: usize, of_value: impl Fn(&V) -> usize) -> usize {
+        /// How many links a branch mostly has, in trees of IDs.
+        const LINKS_USUAL: usize = 8;
+        let sampled = self.iter().take(samples).map(|(_, value)| of_value(value)).sum::<usize>();
+        if self.len() <= samples {
+            return self.node_bytes() + sampled;
+        }
+        let branch_bytes = 2 * size_of::<usize>() + size_of::<Branch<V>>();
+        let node_bytes = size_of::<Link<V>>() + branch_bytes / LINKS_USUAL;
+        self.len() * (node_bytes + sampled.div_ceil(samples.max(1)))
+    }
+
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Option<&V> {
         let mut link = self.root.as_ref()?;

@@ -75,9 +75,11 @@ impl Entries {
         self.sealed.len() + usize::from(self.tail.is_some())
     }
 
-    /// The memory it takes on the heap, in bytes, what clones share included. O(b).
-    pub fn memory_bytes(&self) -> usize {
-        self.sealed.node_bytes() + self.blocks().map(Block::memory_bytes).sum::<usize>()
+    /// The memory it takes on the heap, in bytes, what clones share included; of more than
+    /// `samples` blocks an estimate. O(samples).
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        let tail = self.tail.as_deref().map_or(0, Block::memory_bytes);
+        self.sealed.memory_bytes(samples, |block| block.memory_bytes()) + tail
     }
 
     /// Appends an entry. O(1), and O(log b) when a block is full.

@@ -514,13 +514,19 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Bytes of memory the stream holds, allocator overhead not counted.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes of memory the stream holds, allocator overhead not counted. Where there are more than
+    /// `samples` blocks, they are taken to be as the first so many. **Cost**: O(samples) for the
+    /// entries and for each group and consumer.
+    pub fn memory_bytes(&self, samples: usize) -> usize {
         let groups = self.groups().map(|(name, group)| {
-            let sets = group.consumers().map(|(name, c)| name.len() + c.pending().memory_bytes());
-            name.len() + size_of::<Group>() + group.pel().memory_bytes() + sets.sum::<usize>()
+            let sets =
+                group.consumers().map(|(name, c)| name.len() + c.pending().memory_bytes(samples));
+            name.len()
+                + size_of::<Group>()
+                + group.pel().memory_bytes(samples)
+                + sets.sum::<usize>()
         });
-        size_of::<Stream>() + self.entries.memory_bytes() + groups.sum::<usize>()
+        size_of::<Stream>() + self.entries.memory_bytes(samples) + groups.sum::<usize>()
     }
 
     /// Asserts the invariants.

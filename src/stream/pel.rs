@@ -195,9 +195,10 @@ impl Pel {
         self.rows.append(&mut rows);
     }
 
-    /// Bytes on the heap, without the allocator's own. **Cost**: O(p / 120).
-    pub fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes()
+    /// Bytes on the heap, without the allocator's own; of more than `samples` blocks an estimate.
+    /// **Cost**: O(samples).
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        self.rows.memory_bytes(samples)
     }
 
     /// Asserts the invariants. **Cost**: O(p).
@@ -293,9 +294,10 @@ impl IdSet {
         self.rows.rank(id)
     }
 
-    /// Bytes on the heap, without the allocator's own. **Cost**: O(n / 120).
-    pub fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes()
+    /// Bytes on the heap, without the allocator's own; of more than `samples` blocks an estimate.
+    /// **Cost**: O(samples).
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        self.rows.memory_bytes(samples)
     }
 
     /// Asserts the invariants. **Cost**: O(n).

@@ -208,7 +208,7 @@ fn overhead(n: usize, len: usize, uneven: bool) -> f64 {
         entries.append(id, &Fields::Slices(&slices(&pairs)), BlockLimits::default());
     }
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^52")]
-    let overhead = (entries.memory_bytes() - values_len) as f64 / count as f64;
+    let overhead = (entries.memory_bytes(usize::MAX) - values_len) as f64 / count as f64;
     overhead
 }
 

@@ -222,10 +222,9 @@ impl<R: Row> Rows<R> {
         ByOrder { closed, limit, open: Vec::new(), heads: BinaryHeap::new() }
     }
 
-    /// Bytes on the heap. **Cost**: O(blocks).
-    pub(super) fn memory_bytes(&self) -> usize {
-        let blocks = self.blocks.iter().map(|(_, block)| block.memory_bytes());
-        self.blocks.node_bytes() + blocks.sum::<usize>()
+    /// Bytes on the heap, of more than `samples` blocks an estimate. **Cost**: O(samples).
+    pub(super) fn memory_bytes(&self, samples: usize) -> usize {
+        self.blocks.memory_bytes(samples, |block| block.memory_bytes())
     }
 
     /// Asserts the invariants. **Cost**: O(rows).

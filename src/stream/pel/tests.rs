@@ -203,8 +203,9 @@ fn delivered(count: u64, consumers: usize) -> (Pel, Vec<IdSet>) {
 }
 
 fn bytes_per_row(pel: &Pel, sets: &[IdSet]) -> usize {
-    let sets: usize = sets.iter().map(|set| set.memory_bytes() + size_of::<IdSet>()).sum();
-    (pel.memory_bytes() + sets).div_ceil(pel.len())
+    let sets: usize =
+        sets.iter().map(|set| set.memory_bytes(usize::MAX) + size_of::<IdSet>()).sum();
+    (pel.memory_bytes(usize::MAX) + sets).div_ceil(pel.len())
 }
 
 #[test]
