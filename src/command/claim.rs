@@ -10,7 +10,7 @@ use crate::command::{KeyCommand, Out, Ran};
 use crate::config::NotifyFlags;
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
-use crate::stream::pel::Pel;
+use crate::stream::pel::PelTail;
 use crate::stream::{Consumer, Effect, EntryId, Group, Ids, Pending, Stream, UnixMs};
 
 /// Whether a pending entry is idle.
@@ -26,7 +26,7 @@ fn idle_since(now: UnixMs, min_idle_ms: u64) -> UnixMs {
 
 /// The idle entries in the order they are handed out.
 pub(super) fn idle_first(
-    pel: &Pel,
+    pel: &PelTail,
     now: UnixMs,
     min_idle_ms: u64,
 ) -> impl Iterator<Item = Pending> + '_ {

@@ -7,6 +7,7 @@ use crate::command::reading::{Caller, Options, Reply};
 use crate::command::{KeyCommand, Out, Ran};
 use crate::error::CommandError;
 use crate::keyspace::{Key, Txn};
+use crate::stream::pel::PelTail;
 use crate::stream::{Effect, EntryId, Group, Stream, UnixMs};
 use std::collections::HashSet;
 
@@ -194,7 +195,7 @@ impl<'a> XReadGroup<'a> {
             return claimed;
         };
         let may_repeat = self.options.streams() > 1;
-        for pending in idle_first(group.pel(), now, min_idle_ms) {
+        for pending in idle_first(&claimable(stream, group), now, min_idle_ms) {
             if claimed.len() == self.options.count || !served.reply.admits(out) {
                 break;
             }
@@ -296,8 +297,9 @@ impl<'a> XReadGroup<'a> {
         /// What is idle at once and yet not there is looked for this rarely, in milliseconds.
         const RETRY_MS_MIN: u64 = 10;
         let now = txn.now;
-        let (_, group) = self.find(txn, key)?;
-        let mut oldest = idle_first(group.pel(), now, 0);
+        let (stream, group) = self.find(txn, key)?;
+        let claimable = claimable(stream, group);
+        let mut oldest = idle_first(&claimable, now, 0);
         let due = match oldest.find(|pending| !is_idle(pending, now, min_idle_ms)) {
             Some(pending) => pending.delivered_at.0.saturating_add(min_idle_ms),
             None => now.0.saturating_add(min_idle_ms.max(RETRY_MS_MIN)),
@@ -310,6 +312,12 @@ impl<'a> XReadGroup<'a> {
         let stream = txn.stream(key).ok().flatten()?;
         Some((stream, stream.group(self.group)?))
     }
+}
+
+/// The pending entries that CLAIM may find. Those below the first entry of the stream were trimmed,
+/// and there may be very many: none is looked at.
+fn claimable(stream: &Stream, group: &Group) -> PelTail {
+    group.pel().tail(stream.entries().first_id().unwrap_or(EntryId::MAX))
 }
 
 const LAST_IN_XREADGROUP: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: \
@@ -438,6 +446,34 @@ mod tests {
         assert_eq!(world.show("XREADGROUP GROUP g d CLAIM 60 BLOCK 9 STREAMS s >"), BLOCKS);
         assert_eq!(world.wait.take().unwrap().retry_at, Some(UnixMs(2060)));
         assert_eq!(world.show("XPENDING s g"), "[3, 1-0, 3-0, [[c, 3]]]");
+        world.replayed_equals();
+    }
+
+    #[test]
+    fn claim_passes_over_what_was_trimmed() {
+        let mut world = world();
+        world.show("XADD s 1-0 f v");
+        world.show("XGROUP CREATE s g 0");
+        for id in 2..=600 {
+            world.show(&format!("XADD s {id}-0 f v"));
+        }
+        world.show("XREADGROUP GROUP g a STREAMS s >");
+        world.show("XNACK s g FAIL IDS 2 600-0 3-0");
+        for (trim, ids) in
+            [("MINID 500", "600-0 500-0 501-0"), ("MAXLEN 1", "600-0"), ("MAXLEN 0", "")]
+        {
+            world.show(&format!("XTRIM s {trim}"));
+            world.now.0 += 100;
+            let reply = world.show("XREADGROUP GROUP g b CLAIM 50 COUNT 3 STREAMS s >");
+            let found: Vec<&str> = reply
+                .split(['[', ','])
+                .map(str::trim)
+                .filter(|word| word.ends_with("-0"))
+                .collect();
+            assert_eq!(found.join(" "), ids, "{trim}: {reply}");
+            assert!(world.show("XPENDING s g").starts_with("[600, 1-0, 600-0"));
+        }
+        assert_eq!(world.show("XREADGROUP GROUP g b CLAIM 50 BLOCK 9 STREAMS s >"), BLOCKS);
         world.replayed_equals();
     }
 

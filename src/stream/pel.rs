@@ -154,16 +154,14 @@ impl Pel {
         self.rows.first_at_most(EntryId::MIN, self.rows.least_order()).map(PelRow::pending)
     }
 
-    /// In hand-out order those that are unowned or were delivered at that time or before.
-    ///
-    /// **Cost**: lazily O(log p) each, and O(log p) and one sorting of at most 120 rows for each
-    /// block that is reached.
-    pub fn iter_oldest(&self, delivered_at_most: UnixMs) -> impl Iterator<Item = Pending> {
-        self.rows.by_order(owned_order(delivered_at_most)).map(PelRow::pending)
+    /// The pending entries of `id` and above, and at most 120 below, to look at. **Cost**:
+    /// O(log p), however many are left out.
+    pub fn tail(&self, id: EntryId) -> PelTail {
+        PelTail { rows: self.rows.tail(id) }
     }
 
     /// The unowned ones in the order in which they became so: set in this order, they make the
-    /// same zone. **Cost**: as [`Pel::iter_oldest`].
+    /// same zone. **Cost**: as [`PelTail::iter_oldest`].
     pub fn iter_unowned(&self) -> impl Iterator<Item = Pending> {
         self.rows.by_order(OWNED - 1).map(PelRow::pending)
     }
@@ -306,6 +304,22 @@ impl IdSet {
     /// If one does not hold.
     pub fn check(&self) {
         self.rows.check();
+    }
+}
+
+/// The pending entries from an ID on. See [`Pel::tail`].
+#[derive(Debug)]
+pub struct PelTail {
+    rows: Rows<PelRow>,
+}
+
+impl PelTail {
+    /// In hand-out order those that are unowned or were delivered at that time or before.
+    ///
+    /// **Cost**: lazily O(log p) each, and O(log p) and one sorting of at most 120 rows for each
+    /// block that is reached.
+    pub fn iter_oldest(&self, delivered_at_most: UnixMs) -> impl Iterator<Item = Pending> {
+        self.rows.by_order(owned_order(delivered_at_most)).map(PelRow::pending)
     }
 }
 

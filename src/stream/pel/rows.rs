@@ -222,6 +222,18 @@ impl<R: Row> Rows<R> {
         ByOrder { closed, limit, open: Vec::new(), heads: BinaryHeap::new() }
     }
 
+    /// The rows of `id` and above, and those below in the block that it belongs in. **Cost**:
+    /// O(log blocks); all blocks are shared.
+    pub(super) fn tail(&self, id: EntryId) -> Rows<R> {
+        let mut blocks = self.blocks.clone();
+        if let Some((key, _)) = self.blocks.floor(&id.to_key())
+            && self.blocks.first().is_some_and(|(first, _)| first < key)
+        {
+            drop(blocks.cut_below(key));
+        }
+        Rows { blocks }
+    }
+
     /// Bytes on the heap, of more than `samples` blocks an estimate. **Cost**: O(samples).
     pub(super) fn memory_bytes(&self, samples: usize) -> usize {
         self.blocks.memory_bytes(samples, |block| block.memory_bytes())

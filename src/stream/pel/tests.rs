@@ -89,10 +89,14 @@ fn assert_same(pel: &Pel, model: &Model, random: &mut Random, shape: u64) {
     let idle = above().find(|row| row.delivered_at <= at_most);
     assert_eq!(pel.next_idle(from, at_most), idle);
     let oldest = model.oldest(at_most);
-    assert!(pel.iter_oldest(at_most).eq(oldest.iter().copied()));
+    assert!(pel.tail(EntryId::MIN).iter_oldest(at_most).eq(oldest.iter().copied()));
     let oldest = model.oldest(UnixMs(u64::MAX));
     assert_eq!(pel.oldest(), oldest.first().copied());
-    assert!(pel.iter_oldest(UnixMs(u64::MAX)).eq(oldest.iter().copied()));
+    assert!(pel.tail(EntryId::MIN).iter_oldest(UnixMs(u64::MAX)).eq(oldest.iter().copied()));
+    let tail: Vec<_> = pel.tail(from).iter_oldest(UnixMs(u64::MAX)).collect();
+    let above = |pending: &&Pending| pending.id >= from;
+    assert!(tail.iter().filter(above).eq(oldest.iter().filter(above)));
+    assert!(tail.iter().filter(|pending| !above(pending)).count() <= 120);
     assert!(pel.iter_unowned().eq(oldest[..unowned].iter().copied()));
 }
 
