@@ -22,7 +22,7 @@ fn content(space: &Keyspace) -> Content {
         for (_, slot) in space.database(db).slots_from(0) {
             let value = match &slot.value {
                 Value::Stream(stream) => Ok(stream.to_image()),
-                Value::String(string) => Err(string.clone()),
+                Value::String(string) => Err(string[..].into()),
             };
             all.push((db, slot.key.clone(), slot.expire_at(), value));
         }
