@@ -39,7 +39,7 @@ use crate::persist::{Directory, Position, SyncPolicy, is_full};
 use segment::{Segment, allocate_space};
 
 pub use frame::FRAME_HEADER_MAX;
-pub use reader::{Cut, Visit, inspect};
+pub use reader::{Cut, Visit, inspect, inspect_scattered};
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,8 @@
 //!
 //! Saved is what can be proven: the newest snapshot that is whole with the log behind it, up to
 //! the first damage. Without a whole snapshot it is the sections of the newest one that are, and
-//! then only keys that no change behind it contradicts. What is missing is said.
+//! then only keys that no change behind it contradicts. What is missing is said: by name, where a
+//! frame or a section that is whole still has the name.
 
 use super::checkpoint::{self, Slice};
 use super::recovery::{self, LoadProgress};
@@ -12,6 +13,7 @@ use crate::error::StorageError;
 use crate::keyspace::{Action, Change, DATABASES, Frozen, Keyspace, SLOTS, Spaces};
 use crate::persist::aof::{self, Cut, Recovered};
 use crate::persist::{Directory, Position};
+use crate::stream::{Effect, EntryId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::RandomState;
 use std::path::PathBuf;
@@ -231,14 +233,71 @@ fn replay_what_fits(
         Ok(Recovered { cut: Some(Cut { path, offset, .. }), .. }) => {
             missing.push(format!("{}: from byte {offset}, never promised", path.display()));
         }
-        Ok(_) => {}
+        Ok(_) => return say_unproven(reached, unproven, missing),
         Err(error) => missing.push(format!("the log from position {reached} on: {error}")),
     }
+    name_lost(directory, reached, missing);
+    say_unproven(reached, unproven, missing)
+}
+
+fn say_unproven(
+    reached: Position,
+    unproven: BTreeSet<(u8, Box<[u8]>)>,
+    missing: &mut Vec<String>,
+) -> Position {
     let names = unproven.iter().map(|(db, key): &(u8, Box<[u8]>)| {
         format!("database {db}, key '{}': its content cannot be proven", key.escape_ascii())
     });
     missing.extend(names);
     reached
+}
+
+/// What frames that are whole tell of a key, though no log leads to them any more.
+#[derive(Default)]
+struct Lost {
+    changes: u64,
+    /// The least and the greatest entry that was added, and how many were.
+    entries: Option<(EntryId, EntryId)>,
+    added: u64,
+    groups: BTreeSet<Box<[u8]>>,
+}
+
+/// Says which keys, entries and groups the log is about from `from` on.
+fn name_lost(directory: &Directory, from: Position, missing: &mut Vec<String>) {
+    let mut keys: BTreeMap<(u8, Box<[u8]>), Lost> = BTreeMap::new();
+    let read = aof::inspect_scattered(directory, from, &mut |_, payload| {
+        // A frame that is whole was written as a whole.
+        let _: Result<(), Corrupt> = Change::decode_all(payload, &mut |change| {
+            if matches!(change.action, Action::SwapDb { .. } | Action::FlushDb | Action::FlushAll) {
+                // It names no key.
+                return Ok(());
+            }
+            let lost = keys.entry((change.db, change.key.into())).or_default();
+            lost.changes += 1;
+            let Action::Effect(effect) = change.action else { return Ok(()) };
+            if let Effect::Add { id, .. } = effect {
+                let (first, last) = lost.entries.unwrap_or((id, id));
+                lost.entries = Some((first.min(id), last.max(id)));
+                lost.added += 1;
+            }
+            lost.groups.extend(effect.group().map(Box::from));
+            Ok(())
+        });
+        Ok(())
+    });
+    for ((db, key), Lost { changes, entries, added, groups }) in &keys {
+        let mut text = format!("database {db}, key '{}': {changes} changes", key.escape_ascii());
+        if let Some((first, last)) = entries {
+            text.push_str(&format!(", {added} entries added from {first} to {last}"));
+        }
+        for group in groups {
+            text.push_str(&format!(", group '{}'", group.escape_ascii()));
+        }
+        missing.push(text);
+    }
+    if let Err(error) = read {
+        missing.push(format!("what else the log tells: {error}"));
+    }
 }
 
 /// Applies a change, or drops the keys that it names if it does not fit.

@@ -243,8 +243,15 @@ pub(super) fn load_whole_sections(
     let (mut payload, mut keys, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for work in &loader.works {
         let sections = &loader.reader.sections()[work.clone()];
-        if let Err(error) = loader.work(sections, &mut payload, &mut keys) {
-            missing.push(format!("the keys of {} sections: {error}", sections.len()));
+        let mut open = None;
+        if let Err(error) = loader.work(sections, &mut payload, &mut keys, &mut open) {
+            let db = sections.first().map_or(0, |section| section.tag.database);
+            missing.push(match open {
+                Some(Open { key, .. }) => {
+                    format!("database {db}, key '{}': {error}", key.escape_ascii())
+                }
+                None => format!("the keys of a section of database {db}: {error}"),
+            });
             keys.clear();
         }
     }
@@ -290,7 +297,8 @@ impl Loader<'_> {
         while !self.failed.load(Ordering::Relaxed) {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(work) = self.works.get(at) else { break };
-            let done = self.work(&self.reader.sections()[work.clone()], &mut payload, &mut keys);
+            let sections = &self.reader.sections()[work.clone()];
+            let done = self.work(sections, &mut payload, &mut keys, &mut None);
             if done.is_err() {
                 self.failed.store(true, Ordering::Relaxed);
                 return done;
@@ -300,18 +308,19 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// Restores the keys of some sections; `open` is the stream that what was read of them ends in.
     fn work(
         &self,
         sections: &[Section],
         payload: &mut Vec<u8>,
         keys: &mut Vec<FrozenKey>,
+        open: &mut Option<Open>,
     ) -> Result<(), StorageError> {
-        let mut open = None;
         for (at, section) in sections.iter().enumerate() {
             self.reader.read(section, payload)?;
             self.told.add(payload.len());
-            decode(section.tag.database, payload, &mut open, keys)
-                .and_then(|()| match (&open, at + 1 == sections.len()) {
+            decode(section.tag.database, payload, open, keys)
+                .and_then(|()| match (&*open, at + 1 == sections.len()) {
                     (Some(_), true) => Err(Corrupt("a stream ends in its middle")),
                     _ => self.restore(keys),
                 })

@@ -415,6 +415,32 @@ impl<'a> Effect<'a> {
         matches!(self, Effect::Add { .. } | Effect::Nack { .. } | Effect::GroupDestroy { .. })
     }
 
+    /// The group that it changes, if it changes one.
+    pub fn group(&self) -> Option<&'a [u8]> {
+        match *self {
+            Effect::GroupCreate { group, .. }
+            | Effect::GroupSetId { group, .. }
+            | Effect::GroupAdvance { group, .. }
+            | Effect::GroupDestroy { group }
+            | Effect::ConsumerCreate { group, .. }
+            | Effect::ConsumerDelete { group, .. }
+            | Effect::Deliver { group, .. }
+            | Effect::Ack { group, .. }
+            | Effect::Claim { group, .. }
+            | Effect::Nack { group, .. }
+            | Effect::Seen { group, .. } => Some(group),
+            Effect::Add { .. }
+            | Effect::Trim { .. }
+            | Effect::Delete { .. }
+            | Effect::Remove { .. }
+            | Effect::SetId { .. }
+            | Effect::ProducerSettings { .. }
+            | Effect::ProducerAdd { .. }
+            | Effect::ProducerDuplicate
+            | Effect::ProducerForget { .. } => None,
+        }
+    }
+
     fn tag(&self) -> u8 {
         match self {
             Effect::Add { .. } => 1,

@@ -1,7 +1,8 @@
-/* lost.c: under a program (LD_PRELOAD), the sync with the number FAULT_SYNC of a file below FAULT_DIR
- * fails with EIO, and what was written to the file since its last good sync is gone: there is again
- * what was there before (zeros, where there was nothing). So a kernel does that cannot write pages
- * back and marks them as clean. Later syncs succeed.
+/* lost.c: under a program (LD_PRELOAD), the sync with the number FAULT_SYNC of a file whose path begins
+ * with FAULT_FILES fails with FAULT_ERROR, and what was written to the file since its last good sync
+ * is gone: there is again what was there before (zeros, where there was nothing). So a kernel does
+ * that cannot write pages back and marks them as clean. Later syncs succeed. With FAULT_ERROR=0 the
+ * sync says that it has succeeded: a disk that lies.
  * FAULT_DONE names a file that is made when that has happened. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -38,16 +39,16 @@ __attribute__((constructor)) static void begin(void) {
     real_fdatasync = (__typeof__(real_fdatasync))dlsym(RTLD_NEXT, "fdatasync");
 }
 
-/* A file of the directory, and not the directory itself. */
+/* One of the files, and not their directory. */
 static int is_ours(int fd, struct stat *found) {
-    const char *dir = getenv("FAULT_DIR");
+    const char *files = getenv("FAULT_FILES");
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, sizeof path - 1);
-    if (!dir || len < 0 || fstat(fd, found) || !S_ISREG(found->st_mode))
+    if (!files || len < 0 || fstat(fd, found) || !S_ISREG(found->st_mode))
         return 0;
     path[len] = 0;
-    return strncmp(path, dir, strlen(dir)) == 0;
+    return strncmp(path, files, strlen(files)) == 0;
 }
 
 ssize_t pwrite64(int fd, const void *from, size_t len, off64_t at) {
@@ -105,8 +106,8 @@ int fdatasync(int fd) {
         end(before, fd, 1);
         pthread_mutex_unlock(&lock);
         close(open(getenv("FAULT_DONE"), O_WRONLY | O_CREAT, 0600));
-        errno = EIO;
-        return -1;
+        errno = atoi(getenv("FAULT_ERROR"));
+        return errno ? -1 : 0;
     }
     pthread_mutex_unlock(&lock);
     /* What is written from now on is not in this sync for sure. */

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ALWAYS: &[&str] = &["--appendfsync", "always"];
@@ -214,18 +214,40 @@ fn library(test: &str, source: &str, scratch: &Path) -> Option<PathBuf> {
 /// What WAITAOF answers when this server's disk has the writes of its client.
 const COUNTED: &str = "[:1 :0]";
 
+/// Starts a server of which a sync loses what it had: the one with the number, of the files whose
+/// names begin so; it fails with `error`, which may be 0.
+fn lose_sync(
+    place: &Place,
+    library: &Path,
+    names: &str,
+    error: &str,
+    number: usize,
+    args: &[&str],
+) -> Result<Server, ExitStatus> {
+    let variables = [
+        format!("LD_PRELOAD={}", library.display()),
+        format!("FAULT_FILES={}/{names}", place.data().display()),
+        format!("FAULT_DONE={}", gone(place).display()),
+        format!("FAULT_ERROR={error}"),
+        format!("FAULT_SYNC={number}"),
+    ];
+    let wrapper: Vec<&str> = ["env"].into_iter().chain(variables.iter().map(|v| &**v)).collect();
+    place.try_start_under(&wrapper, args)
+}
+
+/// The file that is there once that has happened.
+fn gone(place: &Place) -> PathBuf {
+    place.data().with_file_name("gone")
+}
+
 /// A life in which the sync with a number fails, and what it was to keep is gone. `ends`: whether
 /// it is killed as soon as that has happened, or when it has found its way back. False if there
 /// was no such sync.
 fn lose_a_sync(library: &Path, policy: &str, number: usize, ends: bool) -> bool {
     let what = format!("{policy}, sync {number}, ends {ends}");
     let (place, args) = (Place::new(), ["--appendfsync", policy]);
-    let gone = place.data().with_file_name("gone");
-    let preload = format!("LD_PRELOAD={}", library.display());
-    let dir = format!("FAULT_DIR={}", place.data().display());
-    let done = format!("FAULT_DONE={}", gone.display());
-    let server = place
-        .try_start_under(&["env", &preload, &dir, &done, &format!("FAULT_SYNC={number}")], &args);
+    let server = lose_sync(&place, library, "", "5", number, &args);
+    let gone = gone(&place);
     // What was acknowledged, and what of it a power cut may not take back.
     let (mut acked, mut safe) = (BTreeSet::new(), BTreeSet::new());
     if let Ok(mut server) = server {
@@ -284,10 +306,46 @@ fn e03_a_sync_fails_once_what_it_was_to_keep_is_gone_and_nothing_counts_it() {
     in_parallel(4, &works, |(policy, ends)| {
         let happened = (1..).take_while(|&number| lose_a_sync(&library, policy, number, *ends));
         let count = happened.count();
-        assert!(count >= 5, "{policy}: {count} syncs");
+        // Two snapshots at least.
+        assert!(count >= 2, "{policy}: {count} syncs");
         lives.fetch_add(count, Ordering::Relaxed);
     });
     report(&format!("e03: {lives:?} syncs failed and lost what they had"));
+}
+
+#[test]
+fn e03_a_snapshot_that_the_disk_says_it_has_is_read_back_before_anything_goes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let Some(library) = library("e03", "lost.c", scratch.path()) else { return };
+    for command in ["SAVE", "BGREWRITEAOF"] {
+        let place = Place::new();
+        // The third snapshot is the first that lets files go.
+        let mut server = lose_sync(&place, &library, "snapshot", "0", 3, ALWAYS).unwrap();
+        let mut acked = BTreeSet::new();
+        for n in 1..=2 {
+            add(&mut server, 10 * n, 10 * n + 5, &mut acked);
+            assert_eq!(server.connect().ask("SAVE"), "+OK");
+        }
+        add(&mut server, 31, 35, &mut acked);
+        let kept = |place: &Place| {
+            let files = fs::read_dir(place.data()).unwrap().map(|file| file.unwrap().path());
+            let kinds = files.filter(|path| path.extension().is_some());
+            kinds.collect::<BTreeSet<_>>()
+        };
+        let before = kept(&place);
+        let mut client = server.connect();
+        let said = client.ask(command);
+        wait_until("it is noticed", || place.log().contains("is damaged at byte"));
+        assert!(command != "SAVE" || said == "-ERR", "{said}");
+        assert!(gone(&place).exists() && kept(&place).is_superset(&before), "{command}");
+        add(&mut server, 41, 45, &mut acked);
+        assert_kept(command, &server.kill(), &acked);
+        // The next one is good.
+        let mut server = place.start(ALWAYS);
+        assert_eq!(server.connect().ask("SAVE"), "+OK");
+        add(&mut server, 51, 55, &mut acked);
+        assert_kept(command, &server.kill(), &acked);
+    }
 }
 
 #[test]

@@ -47,6 +47,7 @@
 mod blocking;
 mod client;
 mod clock;
+mod damaged;
 mod faults;
 mod groups;
 mod history;

@@ -521,3 +521,53 @@ fn whoever_has_lost_the_disk_turns_the_log_off_and_goes_on_without() {
         world.db.close().unwrap();
     }
 }
+
+#[test]
+fn commands_that_save_answer_by_what_is_going_on_and_lastsave_tells_of_the_last() {
+    let disk = FaultDisk::new(1);
+    let world = open(&disk, &[("appendonly", "yes"), ("save", "")]);
+    let last = || world.run("LASTSAVE")[1..].trim_end().parse::<u64>().unwrap();
+    let first = last();
+    fill(&world, 0, 20);
+    let tried = |words: &str| match world.try_run(words) {
+        Ok(reply) => reply,
+        Err(error) => error.to_string(),
+    };
+    for (going, other, scheduled) in
+        [("BGSAVE", "BGREWRITEAOF", "BGREWRITEAOF"), ("BGREWRITEAOF", "BGSAVE", "BGSAVE SCHEDULE")]
+    {
+        disk.hold_syncs();
+        assert!(tried(going).contains("started"), "{going}");
+        assert!(tried(going).contains("already in progress"), "{going}");
+        if other == "BGSAVE" {
+            assert!(tried(other).contains("Use BGSAVE SCHEDULE"), "{}", tried(other));
+        }
+        assert!(tried(scheduled).contains("scheduled"), "{scheduled}");
+        assert!(tried("SAVE").contains("already in progress"));
+        disk.heal();
+        wait_for(&world, "rdb_bgsave_in_progress", "0");
+        wait_for(&world, "aof_rewrite_scheduled", "0");
+        wait_for(&world, "aof_rewrite_in_progress", "0");
+    }
+    wait_for(&world, "rdb_saves", "2");
+    wait_for(&world, "aof_rewrites", "2");
+    assert!(last() >= first && last().to_string() == world.info("rdb_last_save_time"));
+    assert_eq!(snapshots(&disk), 2);
+}
+
+#[test]
+fn a_save_point_takes_a_snapshot_when_both_its_numbers_are_reached() {
+    let disk = FaultDisk::new(1);
+    let world = open(&disk, &[("appendonly", "no"), ("save", "1 5")]);
+    fill(&world, 0, 4);
+    // Four changes are too few, however long ago; the fifth is enough.
+    let due = crate::shard::checkpoint::is_due;
+    assert!(!due([(1, 5)], 1000, 4) && !due([(1, 5)], 1, 5) && due([(1, 5)], 2, 5));
+    assert_eq!(world.info("rdb_saves"), "0");
+    fill(&world, 4, 5);
+    wait_for(&world, "rdb_saves", "1");
+    let saved = digest(&world);
+    assert_eq!(digest(&open(&disk.crash(1), SNAPSHOTS)), saved);
+    let usual = crate::config::Config::default().get(&[b"save"]);
+    assert_eq!(usual[0].1, "3600 1");
+}

@@ -77,6 +77,34 @@ pub fn inspect(
     Ok(Recovered { end: Position(end), frames, bytes, cut })
 }
 
+/// Visits each whole frame at or behind `from`, wherever it stands: what no log leads to any more,
+/// for what it tells of that.
+///
+/// # Errors
+/// [`StorageError`] if a file cannot be read, or from `visit`.
+pub fn inspect_scattered(
+    directory: &Directory,
+    from: Position,
+    visit: &mut Visit<'_>,
+) -> Result<(), StorageError> {
+    let segments = directory.segments()?;
+    let first = segments.iter().rposition(|&start| start <= from).unwrap_or_default();
+    for &start in segments.iter().skip(first) {
+        let mut segment = Segment::open(directory, start, false)?;
+        let content_end = segment.content_end()?;
+        segment.find_header(content_end)?;
+        segment.scan(
+            start.0.max(from.0),
+            content_end,
+            &mut |frame| match frame.payload.is_empty() {
+                true => Ok(()),
+                false => visit(Position(frame.end), frame.payload),
+            },
+        )?;
+    }
+    Ok(())
+}
+
 /// Visits each frame with a payload from `from` on. `segments` ascends. A gap is an error unless
 /// `over_gaps`.
 pub(super) fn walk(
@@ -311,27 +339,42 @@ impl Segment {
 
     /// The greatest durable position that the header names, or a valid frame at or behind
     /// `position`, wherever it stands.
-    fn greatest_durable(
-        &mut self,
-        mut position: u64,
-        content_end: u64,
-    ) -> Result<u64, StorageError> {
+    fn greatest_durable(&mut self, position: u64, content_end: u64) -> Result<u64, StorageError> {
+        self.find_header(content_end)?;
+        let mut durable = self.header.as_ref().map_or(0, |header| header.durable);
+        self.scan(position, content_end, &mut |frame| {
+            durable = durable.max(frame.durable);
+            Ok(())
+        })?;
+        Ok(durable)
+    }
+
+    /// Makes up for a header that is bad, as far as frames can be checked then.
+    fn find_header(&mut self, content_end: u64) -> Result<(), StorageError> {
         if self.header.is_none() {
             let seed = self.find_seed(content_end)?;
             self.header = seed.map(|seed| SegmentHeader { seed, start: self.start, durable: 0 });
         }
-        let Some(header) = self.header else { return Ok(0) };
-        let mut durable = header.durable;
-        while self.offset(position) < content_end {
+        Ok(())
+    }
+
+    /// Looks at each valid frame at or behind `position`, wherever it stands.
+    fn scan(
+        &mut self,
+        mut position: u64,
+        content_end: u64,
+        each: &mut dyn FnMut(&Frame<'_>) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        while self.header.is_some() && self.offset(position) < content_end {
             if let Some(frame) = self.frame(position)? {
-                durable = durable.max(frame.durable);
+                each(&frame)?;
                 position = frame.end;
                 continue;
             }
             let Some(next) = self.skip(position)? else { break };
             position = next;
         }
-        Ok(durable)
+        Ok(())
     }
 
     /// The seed that two frames, one after the other, have in common.
