@@ -15,22 +15,15 @@
 #   LIMIT    default 1.1
 #   SEED     of the sizes; default 1
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}" "${LIMIT:=1.1}" "${SEED:=1}"
-skip() { echo "skipped: $*"; exit 77; }
-command -v python3 >/dev/null || skip "needs python3"
-[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
-scratch=$(mktemp -d)
+. "$(dirname "$0")/disk.sh"
+: "${LIMIT:=1.1}" "${SEED:=1}"
 group=
-cleanup() {
-    [ ! -s "$scratch/pid" ] || kill -9 "$(cat "$scratch/pid")" 2>/dev/null || true
-    rm -rf "$scratch"
+# It is busy until the processes in it are gone.
+release() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         [ -z "$group" ] || ! [ -d "$group" ] || rmdir "$group" 2>/dev/null || sleep 0.2
     done
 }
-trap cleanup EXIT
-trap 'exit 1' INT TERM
 for parent in /sys/fs/cgroup/memory /sys/fs/cgroup; do
     mkdir "$parent/millstream.$$" 2>/dev/null || continue
     group=$parent/millstream.$$

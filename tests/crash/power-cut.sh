@@ -15,29 +15,10 @@
 #   LOSS_MAX   in seconds; default 2.0
 #   SEED       of the moments; default 1
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-: "${SERVER:=$here/../../target/debug/millstream}" "${LOSS_MAX:=2.0}" "${SEED:=1}" "${FS:=ext4}"
-skip() { echo "skipped: $*"; exit 77; }
-[ "$(id -u)" = 0 ] || skip "needs root"
-for tool in mkfs.$FS losetup python3; do
-    command -v "$tool" >/dev/null || skip "needs $tool"
-done
-[ -x "$SERVER" ] || skip "there is no server binary at $SERVER"
+. "$(dirname "$0")/disk.sh"
+: "${LOSS_MAX:=2.0}" "${SEED:=1}" "${FS:=ext4}"
+needs_loop_devices "$FS"
 
-scratch=$(mktemp -d)
-cleanup() {
-    for pid in "$scratch"/*/pid; do
-        [ ! -s "$pid" ] || kill -9 "$(cat "$pid")" 2>/dev/null || true
-    done
-    for mounted in "$scratch"/*/disk.*; do
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
-            ! mountpoint -q "$mounted" || umount "$mounted" 2>/dev/null || sleep 0.2
-        done
-    done
-    rm -rf --one-file-system "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
 for policy in always everysec; do
     mkdir -p "$scratch/$policy/disk.probe"
     truncate -s 320M "$scratch/$policy/image.0"
