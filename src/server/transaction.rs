@@ -34,16 +34,10 @@ struct Transaction {
 /// A transaction that has run.
 struct Executed {
     replies: Vec<u8>,
-    ran: Vec<Ran>,
+    queue: Vec<Queued>,
+    /// How long each took, and the code of its error if it failed.
+    ran: Vec<(Duration, Option<Box<str>>)>,
     afterwards: Vec<Then>,
-}
-
-/// A command of a transaction that has run.
-struct Ran {
-    queued: Queued,
-    took: Duration,
-    /// The code of its error, if it failed.
-    code: Option<String>,
 }
 
 impl Connection {
@@ -135,7 +129,7 @@ impl Connection {
         }
         match done {
             None => self.reply(|out| out.null_array()),
-            Some(Executed { replies, ran, afterwards }) => {
+            Some(Executed { replies, queue, ran, afterwards }) => {
                 for then in afterwards {
                     match then {
                         Then::Pause(paused, ms) => self.pause(paused, ms).await?,
@@ -147,7 +141,7 @@ impl Connection {
                         | Then::Wait(_) => {}
                     }
                 }
-                for Ran { queued: Queued { row, request }, took, code } in ran {
+                for (Queued { row, request }, (took, code)) in queue.into_iter().zip(ran) {
                     self.note(row, 1, took, Some(&request.request()));
                     if let Some(code) = code {
                         self.count_failure(row.name, &code);
@@ -219,7 +213,7 @@ impl Transaction {
         }
         let (mut replies, mut afterwards) = (Vec::new(), Vec::new());
         let mut ran = Vec::with_capacity(queue.len());
-        for queued in queue {
+        for queued in &queue {
             let (row, began) = (queued.row, Instant::now());
             let request = queued.request.request();
             let mut out = Out::new(&mut replies, client.protocol);
@@ -250,10 +244,10 @@ impl Transaction {
             if muted && client.reply_mode == ReplyMode::Off && !is_message {
                 out.truncate(mark);
             }
-            ran.push(Ran { took: began.elapsed(), queued, code });
+            ran.push((began.elapsed(), code.map(String::into_boxed_str)));
         }
         turn.serve();
-        Some(Executed { replies, ran, afterwards })
+        Some(Executed { replies, queue, ran, afterwards })
     }
 }
 
