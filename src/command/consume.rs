@@ -301,6 +301,7 @@ fn acknowledge(
 ///
 /// Replies for each ID 1 if it was acknowledged and its entry is gone, 2 if it was acknowledged
 /// and the entry is still referenced, -1 if it was not pending. Effects: Ack, Delete. Redis: 8.10.
+/// **Cost**: as XDELEX.
 #[derive(Debug)]
 pub struct XAckDel<'a> {
     key: &'a [u8],

@@ -292,7 +292,8 @@ impl<'a> KeyCommand<'a> for XDel<'a> {
 /// `XDELEX key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]`.
 ///
 /// Replies for each ID 1 if the entry went, -1 if there is none, 2 if it is still referenced.
-/// Effects: Delete, Ack with DELREF. Redis: 8.10.
+/// Effects: Delete, Ack with DELREF. Redis: 8.10. **Cost**: with DELREF and ACKED each ID is looked
+/// for in each group, in one turn; as many as the client sends.
 #[derive(Debug)]
 pub struct XDelEx<'a> {
     key: &'a [u8],
