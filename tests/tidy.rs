@@ -356,3 +356,27 @@ fn every_test_that_the_readme_names_is_there() {
     });
     none(missing.map(|(file, test)| format!("{file}.rs has no test {test}")).collect());
 }
+
+#[test]
+fn every_setting_is_used_or_said_to_have_no_effect() {
+    let all = sources();
+    let table = all.iter().find(|source| source.path.ends_with("config/table.rs"));
+    let table = table.expect("the settings have a table");
+    // A row with a place of its own: `name: Type, "name" "default" …`.
+    let fields = table.text.lines().filter_map(|line| {
+        let (field, rest) = line.strip_prefix("    ")?.split_once(": ")?;
+        let name = format!("\"{}\"", field.replace('_', "-"));
+        rest.contains(&name).then_some(field)
+    });
+    let unused = fields.filter(|field| {
+        let used = [format!(".{field}"), format!("{field}:")];
+        !all.iter()
+            .filter(|source| source.path.starts_with("src/") && source.path != table.path)
+            .any(|source| {
+                product_code(source)
+                    .lines()
+                    .any(|line| used.iter().any(|used| code(line).contains(used)))
+            })
+    });
+    none(unused.map(|field| format!("the setting {field} does nothing")).collect());
+}

@@ -75,6 +75,12 @@ const POLICY: &[&str] = &[
 
 /// The settings without effect.
 pub(crate) static ACCEPTED: &[Setting] = &[
+    row(
+        "acl-pubsub-default",
+        "resetchannels",
+        When::Live,
+        Shape::Choice(&["allchannels", "resetchannels"]),
+    ),
     row("active-defrag-cycle-max", "25", When::Live, Shape::Integer(1, 99)),
     row("active-defrag-cycle-min", "1", When::Live, Shape::Integer(1, 99)),
     row("active-defrag-ignore-bytes", "104857600", When::Live, Shape::Memory(0, BYTES)),
@@ -225,8 +231,8 @@ pub(crate) static ACCEPTED: &[Setting] = &[
     row("set-max-listpack-entries", "128", When::Live, Shape::Integer(0, LONG)),
     row("set-max-listpack-value", "64", When::Live, Shape::Integer(0, LONG)),
     row("set-proc-title", "yes", When::Start, Shape::YesNo),
+    row("shutdown-timeout", "10", When::Live, Shape::Integer(0, INT)),
     row("socket-mark-id", "0", When::Start, Shape::Integer(0, LONG)),
-    row("supervised", "no", When::Start, Shape::Choice(&["upstart", "systemd", "auto", "no"])),
     row("syslog-enabled", "no", When::Start, Shape::YesNo),
     row("syslog-facility", "local0", When::Start, Shape::Text),
     row("syslog-ident", "redis", When::Start, Shape::Text),

@@ -25,8 +25,8 @@ pub use events::NotifyFlags;
 pub use file::{ConfigError, Invocation, split_args};
 pub use table::{Config, Setting, When};
 pub use value::{
-    AclPubsub, CompatProfile, Fsync, LogLevel, OutputLimit, OutputLimits, Protected, SavePoint,
-    Shape,
+    CompatProfile, Fsync, LogLevel, OutputLimit, OutputLimits, Protected, SavePoint, Shape,
+    Supervised,
 };
 
 use crate::error::{CommandError, Error};

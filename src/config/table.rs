@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::config::NotifyFlags;
 use crate::config::accepted::ACCEPTED;
 use crate::config::value::{
-    AclPubsub, CompatProfile, Fsync, Held, LogLevel, OutputLimits, Protected, SavePoint, Shape,
+    CompatProfile, Fsync, Held, LogLevel, OutputLimits, Protected, SavePoint, Shape, Supervised,
     Value,
 };
 
@@ -184,8 +184,6 @@ settings! {
         "Pairs of seconds and changes: when to take a snapshot; \"\" takes none.";
     stop_writes_on_bgsave_error: bool, "stop-writes-on-bgsave-error" "yes" Live Shape::YesNo,
         "Refuse writes after a snapshot failed.";
-    shutdown_timeout: u32, "shutdown-timeout" "10" Live Shape::Integer(0, INT),
-        "Seconds that a shutdown waits for clients and replicas.";
     shutdown_on_sigint: Vec<String>, "shutdown-on-sigint" "default" Live Shape::Flags(SHUTDOWN),
         "What SIGINT does.";
     shutdown_on_sigterm: Vec<String>, "shutdown-on-sigterm" "default" Live
@@ -217,9 +215,6 @@ settings! {
         "File of the users.";
     acllog_max_len: u64, "acllog-max-len" "128" Live Shape::Integer(0, LONG),
         "Entries of ACL LOG.";
-    acl_pubsub_default: AclPubsub, "acl-pubsub-default" "resetchannels" Live
-        Shape::Choice(AclPubsub::WORDS),
-        "Channels that a new user may use.";
     enable_debug_command: Protected, "enable-debug-command" "no" Start
         Shape::Choice(Protected::WORDS),
         "Who may use DEBUG.";
@@ -252,7 +247,9 @@ settings! {
     logfile: PathBuf, "logfile" "" Start Shape::Text,
         "File of the log; empty is the standard output.";
     pidfile: PathBuf, "pidfile" "" Start Shape::Text,
-        "File that the process id is written to.";
+        "File that has the process ID while the server runs.";
+    supervised: Supervised, "supervised" "no" Start Shape::Choice(Supervised::WORDS),
+        "Who watches over the server; systemd is told when it is ready and when it stops.";
     compat_profile: CompatProfile, "compat-profile" "redis" Live
         Shape::Choice(CompatProfile::WORDS),
         "Whose answer is given where Redis and Valkey differ.";

@@ -219,13 +219,17 @@ choice! {
 }
 
 choice! {
-    /// Which channels a new user may use.
-    AclPubsub {
-        /// All.
-        AllChannels = "allchannels",
-        /// None.
+    /// Who watches over the server.
+    Supervised {
+        /// Upstart, which is told nothing.
+        Upstart = "upstart",
+        /// systemd.
+        Systemd = "systemd",
+        /// systemd, if it has started the server.
+        Auto = "auto",
+        /// Nobody.
         #[default]
-        ResetChannels = "resetchannels",
+        No = "no",
     }
 }
 

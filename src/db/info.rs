@@ -169,7 +169,8 @@ fn server(source: &Source<'_>, text: &mut Text) {
     text.put("multiplexing_api", "epoll");
     text.put("atomicvar_api", "rust-std");
     text.put("process_id", std::process::id());
-    text.put("process_supervised", "no");
+    let by_systemd = process::notify_socket(config).is_some();
+    text.put("process_supervised", if by_systemd { "systemd" } else { "no" });
     text.put("run_id", &core.identity.run_id);
     text.put("tcp_port", stats.tcp_port.get());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -33,7 +33,7 @@ pub mod info;
 pub mod latency;
 mod memory;
 pub mod pause;
-mod process;
+pub(crate) mod process;
 #[cfg(test)]
 mod promise_tests;
 pub mod queue;

@@ -1,5 +1,7 @@
 //! What the operating system knows of this process, read from `/proc`; 0 where it tells nothing.
 
+use crate::config::{Config, Supervised};
+use std::ffi::OsString;
 use std::fs;
 
 /// What `/proc/<pid>/stat` counts time in: hundredths of a second, on every Linux.
@@ -89,6 +91,12 @@ fn cpu_of(path: &str) -> Cpu {
     let mut next = || times.next().unwrap_or_default();
     let (user, system, children_user, children_system) = (next(), next(), next(), next());
     Cpu { system, user, children_system, children_user }
+}
+
+/// Where systemd wants to be told of the process, if the settings say that it is the supervisor.
+pub(crate) fn notify_socket(config: &Config) -> Option<OsString> {
+    let by_systemd = matches!(config.supervised, Supervised::Systemd | Supervised::Auto);
+    by_systemd.then(|| std::env::var_os("NOTIFY_SOCKET")).flatten()
 }
 
 /// The system's name, release and machine.

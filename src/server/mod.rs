@@ -31,6 +31,7 @@ pub mod resp;
 mod serve;
 mod socket;
 mod subscriptions;
+mod supervisor;
 mod transaction;
 mod users;
 mod waiting;
@@ -139,7 +140,9 @@ impl Server {
             }
         });
         tracing::info!("Ready to accept connections");
+        let told = supervisor::Told::ready(config);
         server.wait_for_stop().await;
+        drop(told);
         if let Some(path) = socket_file {
             // Somebody may have removed it already.
             drop(std::fs::remove_file(path));

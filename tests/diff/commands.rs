@@ -283,9 +283,9 @@ const ODD_NUMBERS: [&str; 20] = [
     "-9223372036854775808",
     "-9223372036854775809",
 ];
-/// Spellings of IDs. Not among them: what C reads as a number with a sign or blanks before it, as
-/// Redis does and we do not.
-const ODD_IDS: [&str; 40] = [
+/// Spellings of IDs. Not among them: `*`, which the clock makes one of, and what C reads as a
+/// number with a sign or blanks before it, as Redis does and we do not.
+const ODD_IDS: [&str; 39] = [
     "1-",
     "-1",
     "(",
@@ -297,7 +297,6 @@ const ODD_IDS: [&str; 40] = [
     "+",
     "$",
     ">",
-    "*",
     "1-*",
     "9-*",
     "*-1",

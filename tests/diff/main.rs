@@ -143,7 +143,9 @@ fn round(seed: u64, version: Version) -> Vec<Step> {
     let mut left = ROUND;
     let mut steps = Vec::new();
     while left > 0 {
-        let count = (maker.below(4) + 1).min(left);
+        // Mostly a few at once; now and then as many as one visit to other shards takes together.
+        let most = if maker.below(24) == 0 { 64 } else { 4 };
+        let count = (maker.below(most) + 1).min(left);
         left -= count;
         let connection = maker.below(CONNECTIONS);
         steps.push(Step { connection, commands: (0..count).map(|_| maker.command()).collect() });

@@ -3,10 +3,11 @@
 //!
 //! `MILLSTREAM_LONG=1` cuts at every byte and damages every byte instead of a random choice.
 
-use crate::{Client, Place, Server, Value, request};
+use crate::{Client, DEADLINE, Place, Server, Value, request};
 use millstream::persist::FORMAT_VERSION;
 use millstream::testing::Rng;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 /// Commands that leave every kind of state behind. `@` starts a comment.
@@ -517,4 +518,35 @@ fn d09_every_version_of_the_files_is_read() {
             server = server.kill().start(&["--shards", "3"]);
         }
     }
+}
+
+#[test]
+fn whoever_watches_over_the_server_is_told() {
+    let here = tempfile::tempdir().unwrap();
+    let (socket, pidfile) = (here.path().join("notify"), here.path().join("pid"));
+    let heard = UnixDatagram::bind(&socket).unwrap();
+    heard.set_read_timeout(Some(DEADLINE)).unwrap();
+    let hear = || {
+        let mut bytes = [0; 100];
+        let n = heard.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..n].to_vec()).unwrap()
+    };
+    for supervised in ["systemd", "auto"] {
+        let args = ["--supervised", supervised, "--pidfile", pidfile.to_str().unwrap()];
+        let server = Place::new().try_start_with(&[("NOTIFY_SOCKET", &socket)], &args).unwrap();
+        assert_eq!(hear(), "READY=1\nSTATUS=Ready to accept connections\n");
+        let info = server.connect().ask("INFO server");
+        assert!(info.contains("process_supervised:systemd\r\n"), "{info}");
+        let id = fs::read_to_string(&pidfile).unwrap();
+        assert!(info.contains(&format!("process_id:{}\r\n", id.trim())), "{id}");
+        assert!(server.stop().1.success());
+        assert_eq!(hear(), "STOPPING=1\n");
+        assert!(!pidfile.exists());
+    }
+    // Nobody is told who is not the supervisor.
+    let server = Place::new().try_start_with(&[("NOTIFY_SOCKET", &socket)], &[]).unwrap();
+    assert!(server.connect().ask("INFO server").contains("process_supervised:no\r\n"));
+    assert!(server.stop().1.success());
+    heard.set_nonblocking(true).unwrap();
+    assert!(heard.recv(&mut [0]).is_err());
 }
