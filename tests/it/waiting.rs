@@ -7,7 +7,7 @@
 use crate::scale::{
     beside_pings, compare, fill, many, milliseconds, print, waited_for_processor, words,
 };
-use crate::{Client, Server, wait_until};
+use crate::{Client, Server, request, wait_until};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -173,11 +173,14 @@ fn c03_time_outs_come_when_they_are_due() {
             let time_ms = first_ms + n * 7_919 % many(100, 2_000);
             let mut reader = server.connect();
             let began = Instant::now();
-            reader.tell(&match n % 3 {
+            let command = match n % 3 {
                 0 => format!("XREAD BLOCK {time_ms} STREAMS s $"),
                 1 => format!("XREADGROUP GROUP g c BLOCK {time_ms} STREAMS s >"),
                 _ => format!("XREAD BLOCK {time_ms} STREAMS s t u v $ $ $ $"),
-            });
+            };
+            // The time counts from when the server has read it: that it has, PONG tells.
+            reader.send(&[request(&["PING"]), request(&words(&command))].concat());
+            assert_eq!(reader.reply(), "+PONG");
             (began + Duration::from_millis(time_ms as u64), reader)
         })
         .collect();
