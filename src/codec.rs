@@ -236,9 +236,25 @@ impl<'a> Cursor<'a> {
 /// CRC-64/XZ of `parts` in order, begun with `seed` (a file's own random number, so that a frame
 /// of one file is never valid in another).
 pub fn crc64(seed: u64, parts: &[&[u8]]) -> u64 {
-    let mut crc = Crc64::new(seed);
-    parts.iter().for_each(|part| crc.write(part));
-    crc.sum()
+    let mut digest = crc64fast::Digest::new();
+    // Small parts go together: sixteen bytes at a time cost as much as seven alone.
+    let (mut small, mut used) = ([0; 64], 8);
+    small[..used].copy_from_slice(&seed.to_le_bytes());
+    for part in parts {
+        match small.get_mut(used..used + part.len()) {
+            Some(place) => {
+                place.copy_from_slice(part);
+                used += part.len();
+            }
+            None => {
+                digest.write(&small[..used]);
+                digest.write(part);
+                used = 0;
+            }
+        }
+    }
+    digest.write(&small[..used]);
+    digest.sum64()
 }
 
 /// [`crc64`] of parts that come one after the other.

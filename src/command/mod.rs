@@ -44,6 +44,7 @@ use crate::error::CommandError;
 use crate::keyspace::Txn;
 use crate::stream::fields::Span;
 use bytes::Bytes;
+use std::cell::Cell;
 
 /// A command on keys.
 pub trait KeyCommand<'a>: Sized {
@@ -202,12 +203,28 @@ pub struct Wait {
 /// Requests in one buffer, to be run one after the other.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
+    room: Room,
+    is_too_large: bool,
+}
+
+/// What requests stand in. A program asks one thing after the other: what was used on a thread is
+/// kept there for the next ones.
+#[derive(Debug, Clone, Default)]
+struct Room {
     buffer: Vec<u8>,
     spans: Vec<Span>,
     /// How many spans there are at the end of each request.
     ends: Vec<usize>,
-    is_too_large: bool,
+    /// The commands of the requests, once they were looked up.
+    rows: Vec<&'static table::Row>,
 }
+
+thread_local! {
+    static KEPT: Cell<Option<Room>> = const { Cell::new(None) };
+}
+
+/// The most bytes of a buffer that is kept; chosen, as most requests have less.
+const KEPT_BYTES_MAX: usize = 4096;
 
 /// **Limit** of the bytes of requests that are run together; chosen, Redis's limit of one argument.
 pub const REQUESTS_BYTES_MAX: usize = 512 << 20;
@@ -215,23 +232,25 @@ pub const REQUESTS_BYTES_MAX: usize = 512 << 20;
 impl Requests {
     /// None, with room for a common one.
     pub fn new() -> Self {
-        Requests {
+        let kept = KEPT.try_with(Cell::take).unwrap_or_default();
+        let room = kept.unwrap_or_else(|| Room {
             buffer: Vec::with_capacity(256),
             spans: Vec::with_capacity(16),
             ends: Vec::with_capacity(1),
-            is_too_large: false,
-        }
+            rows: Vec::with_capacity(1),
+        });
+        Requests { room, is_too_large: false }
     }
 
     /// Adds an argument to the request that is being written.
     pub fn arg(&mut self, arg: impl AsRef<[u8]>) -> &mut Self {
-        let (start, arg) = (self.buffer.len(), arg.as_ref());
+        let (start, arg) = (self.room.buffer.len(), arg.as_ref());
         if start + arg.len() > REQUESTS_BYTES_MAX {
             self.is_too_large = true;
             return self;
         }
-        self.buffer.extend_from_slice(arg);
-        self.spans.push(Span::new(start, self.buffer.len()));
+        self.room.buffer.extend_from_slice(arg);
+        self.room.spans.push(Span::new(start, self.room.buffer.len()));
         self
     }
 
@@ -266,22 +285,22 @@ impl Requests {
 
     /// Ends the request that is being written.
     pub fn end(&mut self) {
-        self.ends.push(self.spans.len());
+        self.room.ends.push(self.room.spans.len());
     }
 
     /// How many requests there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.room.ends.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.room.ends.is_empty()
     }
 
     /// The bytes of all arguments.
     pub fn bytes_len(&self) -> usize {
-        self.buffer.len()
+        self.room.buffer.len()
     }
 
     /// Whether [`REQUESTS_BYTES_MAX`] was exceeded: arguments are missing then.
@@ -289,12 +308,35 @@ impl Requests {
         self.is_too_large
     }
 
-    /// The requests.
-    pub fn iter(&self) -> impl Iterator<Item = Request<'_>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(start, end)| Request::borrowed(&self.buffer, &self.spans[start..*end]))
+    /// The request at `index`.
+    pub fn get(&self, index: usize) -> Request<'_> {
+        let Room { buffer, spans, ends, .. } = &self.room;
+        let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+        Request::borrowed(buffer, &spans[start..ends[index]])
+    }
+
+    /// Says of which command the next request is that has not been looked up.
+    pub fn push_row(&mut self, row: &'static table::Row) {
+        self.room.rows.push(row);
+    }
+
+    /// The requests that have been looked up.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static table::Row, Request<'_>)> {
+        self.room.rows.iter().enumerate().map(|(index, row)| (*row, self.get(index)))
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        let Room { mut buffer, mut spans, mut ends, mut rows } = std::mem::take(&mut self.room);
+        if (1..=KEPT_BYTES_MAX).contains(&buffer.capacity()) && spans.len() <= KEPT_BYTES_MAX {
+            buffer.clear();
+            spans.clear();
+            ends.clear();
+            rows.clear();
+            // A thread that ends keeps nothing.
+            let _ = KEPT.try_with(|kept| kept.set(Some(Room { buffer, spans, ends, rows })));
+        }
     }
 }
 

@@ -135,15 +135,28 @@ pub enum Deleted {
 }
 
 impl Deleted {
-    fn read_all(reader: &mut Reader) -> Result<Vec<Deleted>, Unexpected> {
-        let n = reader.array()?.unwrap_or_default();
-        let read = |_| match reader.integer()? {
+    fn read(reader: &mut Reader) -> Result<Deleted, Unexpected> {
+        match reader.integer()? {
             -1 => Ok(Deleted::Missing),
             1 => Ok(Deleted::Gone),
             2 => Ok(Deleted::Kept),
             _ => Err(Unexpected),
-        };
-        (0..n).map(read).collect()
+        }
+    }
+
+    fn read_all(reader: &mut Reader) -> Result<Vec<Deleted>, Unexpected> {
+        let n = reader.array()?.unwrap_or_default();
+        (0..n).map(|_| Deleted::read(reader)).collect()
+    }
+
+    /// How many are not [`Deleted::Missing`].
+    pub(crate) fn read_found(reader: &mut Reader) -> Result<u64, Unexpected> {
+        let n = reader.array()?.unwrap_or_default();
+        let mut found = 0;
+        for _ in 0..n {
+            found += u64::from(Deleted::read(reader)? != Deleted::Missing);
+        }
+        Ok(found)
     }
 }
 

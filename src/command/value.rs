@@ -179,6 +179,14 @@ impl Reader {
         }
     }
 
+    /// Passes over one value, which is no list.
+    ///
+    /// # Errors
+    /// [`Unexpected`].
+    pub fn pass(&mut self) -> Result<(), Unexpected> {
+        self.head().map(drop)
+    }
+
     /// An entry ID; `None` for null.
     ///
     /// # Errors

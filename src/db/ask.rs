@@ -16,7 +16,7 @@
 use super::Core;
 use super::home::{Home, Message, ShardSet};
 use super::run::{self, Blocked, Called, Caller};
-use crate::command::table::{self, Row, Scope};
+use crate::command::table::{self, Scope};
 use crate::command::value::{Reader, Unexpected};
 use crate::command::{Name, Out, Protocol, REQUESTS_BYTES_MAX, Requests};
 use crate::error::{CommandError, Error, StorageError};
@@ -27,6 +27,7 @@ use crate::shard::waiters::Woken;
 use bytes::Bytes;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,14 +88,14 @@ pub(super) struct Parcel {
 impl Parcel {
     fn take(mut self) -> Bytes {
         self.lost = None;
-        std::mem::take(&mut self.replies)
+        mem::take(&mut self.replies)
     }
 }
 
 impl Drop for Parcel {
     fn drop(&mut self) {
         if let Some(lost) = self.lost.take() {
-            lost(std::mem::take(&mut self.replies));
+            lost(mem::take(&mut self.replies));
         }
     }
 }
@@ -124,7 +125,7 @@ pub struct Answer<T> {
 }
 
 enum Step {
-    New(Box<Ask>),
+    New(Ask),
     Failed(Error),
     Running(Running),
     Done,
@@ -135,7 +136,7 @@ impl<T> Answer<T> {
         ask: Ask,
         read: impl FnOnce(&mut Reader) -> Result<T, Error> + Send + 'static,
     ) -> Self {
-        Answer { step: Step::New(Box::new(ask)), read: Some(Box::new(read)) }
+        Answer { step: Step::New(ask), read: Some(Box::new(read)) }
     }
 
     pub(super) fn failed(error: Error) -> Self {
@@ -150,7 +151,7 @@ impl<T> Answer<T> {
     /// # Panics
     /// If it was awaited to its end before.
     pub fn wait(mut self) -> Result<T, Error> {
-        match std::mem::replace(&mut self.step, Step::Done) {
+        match mem::replace(&mut self.step, Step::Done) {
             Step::New(ask) => {
                 let parcel = ask.run_waiting()?;
                 let read = self.read.take().expect("an answer is read once");
@@ -186,7 +187,7 @@ impl<T> Future for Answer<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match std::mem::replace(&mut self.step, Step::Done) {
+            match mem::replace(&mut self.step, Step::Done) {
                 Step::New(ask) => self.step = Step::Running(Box::pin(ask.run())),
                 Step::Failed(error) => return Poll::Ready(Err(error)),
                 Step::Running(mut running) => {
@@ -235,11 +236,9 @@ struct RanAll {
     blocked: Option<Blocked>,
 }
 
-/// Requests with their rows, on their way.
+/// Requests that have been looked up, on their way.
 struct Sent {
-    core: Arc<Core>,
     requests: Requests,
-    rows: Vec<&'static Row>,
     caller: Caller,
     lost: Option<Lost>,
     /// Whether the shard is to rest afterwards.
@@ -247,9 +246,8 @@ struct Sent {
 }
 
 impl Ask {
-    async fn run(self: Box<Self>) -> Result<Parcel, Error> {
-        let core = self.core.clone();
-        let (sent, set) = self.route()?;
+    async fn run(self) -> Result<Parcel, Error> {
+        let (core, sent, set) = self.route()?;
         let units = sent.requests.bytes_len() / UNIT_BYTES + 1;
         let units = u32::try_from(units.min(UNDER_WAY_BYTES / UNIT_BYTES)).unwrap_or(u32::MAX);
         let room = core.asking.room.clone().acquire_many_owned(units).await;
@@ -264,13 +262,12 @@ impl Ask {
 
     /// Runs the requests on this thread if the shard rests, else as [`Ask::run`] does.
     fn run_waiting(self) -> Result<Parcel, Error> {
-        let core = self.core.clone();
-        let (mut sent, set) = self.route()?;
+        let (core, mut sent, set) = self.route()?;
         if core.is_log_behind() {
             block_on(core.log_catches_up())?;
         }
         let at_rest = match &set {
-            ShardSet::One(shard) => core.turn_at_rest(*shard, |turn| sent.run(turn))?,
+            ShardSet::One(shard) => core.turn_at_rest(*shard, |turn| sent.run(&core, turn))?,
             ShardSet::Several(_) => None,
         };
         let parcel = match at_rest {
@@ -301,8 +298,7 @@ impl Ask {
 
     /// Sends the requests; nobody waits for what they answer.
     pub(super) fn send_off(self) {
-        let core = self.core.clone();
-        if let Ok((sent, set)) = self.route() {
+        if let Ok((core, sent, set)) = self.route() {
             let (answer, _) = oneshot::channel();
             // A database that is closed needs nothing.
             let _ = sent.go(&core, set, None, answer);
@@ -310,15 +306,15 @@ impl Ask {
     }
 
     /// Looks the commands up, and finds the shards they want.
-    fn route(self) -> Result<(Sent, ShardSet), Error> {
-        let Ask { core, db, requests, is_transaction, lost } = self;
+    fn route(self) -> Result<(Arc<Core>, Sent, ShardSet), Error> {
+        let Ask { core, db, mut requests, is_transaction, lost } = self;
         if requests.is_too_large() {
             let text = format!("ERR a call is limited to {REQUESTS_BYTES_MAX} bytes");
             return Err(CommandError::composed(text).into());
         }
-        let mut rows = Vec::with_capacity(requests.len());
         let mut set: Option<ShardSet> = None;
-        for request in requests.iter() {
+        for index in 0..requests.len() {
+            let request = requests.get(index);
             if request.is_empty() {
                 return Err(CommandError::Fixed("ERR no command was given").into());
             }
@@ -338,13 +334,13 @@ impl Ask {
                 (Some(ShardSet::One(shard)), Some(set)) => set.add(shard),
                 (Some(wanted), None) => set = Some(wanted),
             }
-            rows.push(row);
+            requests.push_row(row);
         }
         let client = core.asking.next_client.fetch_add(1, Ordering::Relaxed);
         let (protocol, in_transaction) = (Protocol::Resp3, is_transaction);
         let caller = Caller { client, db, protocol, no_touch: false, local: true, in_transaction };
-        let sent = Sent { core, requests, rows, caller, lost, rests: false };
-        Ok((sent, set.unwrap_or(ShardSet::One(0))))
+        let sent = Sent { requests, caller, lost, rests: false };
+        Ok((core, sent, set.unwrap_or(ShardSet::One(0))))
     }
 }
 
@@ -377,7 +373,7 @@ impl Sent {
         };
         let visit = move |home: &Rc<Home>| {
             let (mut sent, at) = (self, home.clone());
-            let Some(ran) = home.in_place(|turn| sent.run(turn)) else { return };
+            let Some(ran) = home.in_place(|turn| sent.run(home.core(), turn)) else { return };
             drop((on_the_way, room));
             match ran.blocked {
                 Some(blocked) => {
@@ -415,8 +411,9 @@ impl Sent {
     }
 
     async fn visit_several(mut self, home: Rc<Home>, set: ShardSet, answer: Answering) {
+        let core = home.core().clone();
         let work = move |turn: &mut Turn<'_, '_>| {
-            let ran = self.run(turn);
+            let ran = self.run(&core, turn);
             (ran, self)
         };
         match home.visit(&set, work).await {
@@ -430,21 +427,22 @@ impl Sent {
         }
     }
 
-    fn run(&mut self, turn: &mut Turn<'_, '_>) -> RanAll {
+    fn run(&mut self, core: &Core, turn: &mut Turn<'_, '_>) -> RanAll {
         let mut ran = RanAll { replies: Vec::with_capacity(REPLY_BYTES), blocked: None };
-        let (core, now) = (self.core.clone(), turn.now());
+        // The way back needs none.
+        let (requests, now) = (mem::take(&mut self.requests), turn.now());
         if self.caller.in_transaction {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
-            let commands = self.rows.iter().copied().zip(self.requests.iter());
-            match core.write_refusal_of_all(turn.unlogged_bytes(), commands, now) {
+            let unlogged = turn.unlogged_bytes();
+            match core.write_refusal_of_all(unlogged, requests.iter(), now) {
                 Some(error) => {
                     out.error(&error);
                     return ran;
                 }
-                None => out.array(self.rows.len()),
+                None => out.array(requests.len()),
             }
         }
-        for (request, row) in self.requests.iter().zip(&self.rows) {
+        for (row, request) in requests.iter() {
             let mut out = Out::new(&mut ran.replies, self.caller.protocol);
             if !self.caller.in_transaction
                 && let Some(error) = core.write_refusal(turn.unlogged_bytes(), row, &request, now)
@@ -452,9 +450,9 @@ impl Sent {
                 out.error(&error);
                 continue;
             }
-            match run::call(&core, turn, row, &request, &self.caller, &mut out) {
+            match run::call(core, turn, row, &request, &self.caller, &mut out) {
                 Called::Replied(None) => {}
-                Called::Replied(Some(code)) => self.count_failure(row.name, &code),
+                Called::Replied(Some(code)) => core.count_failure(row.name, &code),
                 Called::Blocked(blocked) => ran.blocked = Some(blocked),
                 Called::Shutdown(how) => {
                     tracing::debug!("a call asked to stop the database: {how:?}");
@@ -463,15 +461,7 @@ impl Sent {
             }
         }
         turn.serve();
-        // The way back needs neither.
-        self.requests = Requests::default();
-        self.rows = Vec::new();
         ran
-    }
-
-    fn count_failure(&self, name: Name, code: &str) {
-        self.core.stats.count_error(code);
-        self.core.stats.thread(0).command(name).failed.add_shared(1);
     }
 
     fn parcel(
@@ -508,7 +498,7 @@ async fn wait(home: Rc<Home>, set: ShardSet, blocked: Blocked, sent: Sent, mut a
         Some(Woken::Served(served)) => {
             if let [b'-', error @ ..] = &served.reply[..] {
                 let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-                sent.count_failure(name, &String::from_utf8_lossy(code));
+                home.core().count_failure(name, &String::from_utf8_lossy(code));
             }
             (served.reply, served.position)
         }
@@ -528,6 +518,11 @@ async fn wait(home: Rc<Home>, set: ShardSet, blocked: Blocked, sent: Sent, mut a
 }
 
 impl Core {
+    fn count_failure(&self, name: Name, code: &str) {
+        self.stats.count_error(code);
+        self.stats.thread(0).command(name).failed.add_shared(1);
+    }
+
     /// Waits until output that tells of the log up to `position` may leave.
     ///
     /// # Errors

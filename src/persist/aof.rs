@@ -241,7 +241,9 @@ impl Aof {
         buffer.clear();
         let end = result?;
         self.log.frames.fetch_add(1, Ordering::Relaxed);
-        let was_clean = !self.log.unsynced.swap(true, Ordering::AcqRel);
+        // Mostly it is set: a look costs less than a change.
+        let unsynced = &self.log.unsynced;
+        let was_clean = !unsynced.load(Ordering::Acquire) && !unsynced.swap(true, Ordering::AcqRel);
         Ok((Position(end), was_clean))
     }
 

@@ -201,8 +201,10 @@ impl Shard {
         }
         let broken = !urgent && aof.is_some_and(Aof::is_broken);
         let position = if broken { Position::default() } else { self.position };
-        let served = self.served.drain(..);
-        self.waking.extend(served.map(|(wake, reply)| (wake, Served { reply, position })));
+        if !self.served.is_empty() {
+            let served = self.served.drain(..);
+            self.waking.extend(served.map(|(wake, reply)| (wake, Served { reply, position })));
+        }
         self.wake(WOKEN_AT_ONCE);
         Ok(position)
     }
@@ -215,6 +217,9 @@ impl Shard {
     /// Tells the next readers that they were served, at most `max`.
     pub fn wake(&mut self, max: usize) {
         let n = self.waking.len().min(max);
+        if n == 0 {
+            return;
+        }
         for (wake, served) in self.waking.drain(..n) {
             // The reader may have disconnected; then nobody needs to know.
             drop(wake.send(Woken::Served(served)));

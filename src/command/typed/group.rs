@@ -165,8 +165,11 @@ impl Delivered {
 
     fn read_all(reader: &mut Reader) -> Result<Vec<Delivered>, Unexpected> {
         let n = reader.array()?.unwrap_or_default();
-        let read = (0..n).map(|_| Delivered::read(reader));
-        read.filter_map(Result::transpose).collect()
+        let mut all = Vec::with_capacity(n);
+        for _ in 0..n {
+            all.extend(Delivered::read(reader)?);
+        }
+        Ok(all)
     }
 }
 
@@ -190,10 +193,13 @@ pub struct XReadGroup {
     pub no_ack: bool,
 }
 
-impl Call for XReadGroup {
-    type Output = Vec<(Bytes, Vec<Delivered>)>;
-
-    fn write(&self, requests: &mut Requests) {
+impl XReadGroup {
+    /// Writes the request, for these streams and no others.
+    pub(crate) fn write_for<'a>(
+        &self,
+        streams: impl Iterator<Item = (&'a [u8], Option<EntryId>)> + Clone,
+        requests: &mut Requests,
+    ) {
         requests.arg("XREADGROUP").arg("GROUP").arg(&self.group).arg(&self.consumer);
         write_option(requests, "COUNT", self.count);
         write_block(requests, self.block);
@@ -202,13 +208,30 @@ impl Call for XReadGroup {
             requests.arg("NOACK");
         }
         requests.arg("STREAMS");
-        requests.args(self.streams.iter().map(|(key, _)| key));
-        for (_, after) in &self.streams {
+        requests.args(streams.clone().map(|(key, _)| key));
+        for (_, after) in streams {
             match after {
                 None => requests.arg(">"),
-                Some(after) => requests.id(*after),
+                Some(after) => requests.id(after),
             };
         }
+    }
+
+    /// Reads the reply about one stream.
+    pub(crate) fn read_one(reader: &mut Reader) -> Result<Vec<Delivered>, Unexpected> {
+        if reader.map()?.unwrap_or_default() == 0 {
+            return Ok(Vec::new());
+        }
+        reader.pass()?;
+        Delivered::read_all(reader)
+    }
+}
+
+impl Call for XReadGroup {
+    type Output = Vec<(Bytes, Vec<Delivered>)>;
+
+    fn write(&self, requests: &mut Requests) {
+        self.write_for(self.streams.iter().map(|(key, after)| (&key[..], *after)), requests);
     }
 
     fn read(reader: &mut Reader) -> Result<Self::Output, Unexpected> {

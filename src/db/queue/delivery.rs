@@ -1,13 +1,12 @@
 //! `Delivery`: an entry that was delivered, and must be acknowledged. One that is dropped without
 //! goes back to the group at once, so an early return or a panic loses nothing.
 
-use super::group::Place;
-use crate::command::typed::Mode;
+use super::group::Seat;
+use crate::command::typed::{Delivered, Mode};
 use crate::command::{Entry, Requests};
 use crate::db::Database;
 use crate::db::ask::Answer;
 use crate::stream::EntryId;
-use bytes::Bytes;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +20,13 @@ use std::time::Duration;
 pub struct Delivery {
     /// Taken when nothing is left to do.
     entry: Option<Entry>,
-    place: Arc<Place>,
-    consumer: Bytes,
+    seat: Arc<Seat>,
     before: Option<(Duration, u64)>,
 }
 
 impl Delivery {
-    pub(super) fn new(
-        place: Arc<Place>,
-        consumer: Bytes,
-        entry: Entry,
-        before: Option<(Duration, u64)>,
-    ) -> Self {
-        Delivery { entry: Some(entry), place, consumer, before }
+    pub(super) fn new(seat: Arc<Seat>, Delivered { entry, before }: Delivered) -> Self {
+        Delivery { entry: Some(entry), seat, before }
     }
 
     /// The entry.
@@ -61,8 +54,8 @@ impl Delivery {
     /// # Errors
     /// [`crate::Error::Stopped`], [`crate::Error::Storage`]: whether it is acknowledged is unknown.
     pub fn ack(self) -> Answer<bool> {
-        let place = self.place.clone();
-        place.ack(vec![self.id()]).map(move |acknowledged| {
+        let seat = self.seat.clone();
+        seat.place.ack(&[self.id()], move |acknowledged| {
             self.keep();
             acknowledged > 0
         })
@@ -70,12 +63,12 @@ impl Delivery {
 
     /// The database that it is in.
     pub(in crate::db) fn database(&self) -> &Database {
-        self.place.database()
+        self.seat.place.database()
     }
 
     /// Writes the request of [`Delivery::ack`].
     pub(in crate::db) fn write_ack(&self, requests: &mut Requests) {
-        self.place.write_ack(vec![self.id()], requests);
+        self.seat.place.write_ack(&[self.id()], requests);
     }
 
     /// Gives the entry back: the next consumer that asks gets it.
@@ -91,8 +84,8 @@ impl Delivery {
     /// # Errors
     /// As [`Delivery::ack`].
     pub fn nack_as(self, mode: Mode) -> Answer<()> {
-        let place = self.place.clone();
-        place.nack(vec![self.id()], mode).map(move |_| drop(self.keep()))
+        let seat = self.seat.clone();
+        seat.place.nack(vec![self.id()], mode).map(move |_| drop(self.keep()))
     }
 
     /// Begins the lease anew, for work that takes longer.
@@ -100,7 +93,7 @@ impl Delivery {
     /// # Errors
     /// [`crate::CommandError::NoGroup`].
     pub fn extend(&self) -> Answer<()> {
-        self.place.extend(&self.consumer, self.id())
+        self.seat.place.extend(&self.seat.name, self.id())
     }
 
     /// The entry alone. It stays pending: acknowledge it by [`super::Group::ack`].
@@ -123,7 +116,7 @@ impl Deref for Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            self.place.nack_soon(vec![entry.id], Mode::Fail);
+            self.seat.place.nack_soon(vec![entry.id], Mode::Fail);
         }
     }
 }

@@ -4,9 +4,10 @@ use super::Delivery;
 use crate::command::Requests;
 use crate::command::entry::Entry;
 use crate::command::typed::{
-    Call, Delivered, Mode, PendingSummary, References, Start, XAck, XAckDel, XAutoClaim,
-    XGroupDestroy, XGroupSetId, XNack, XPending, XReadGroup,
+    Call, Deleted, Delivered, Mode, PendingSummary, Start, XAutoClaim, XGroupDestroy, XGroupSetId,
+    XNack, XPending, XReadGroup,
 };
+use crate::command::value::{Reader, Unexpected};
 use crate::db::Database;
 use crate::db::ask::{Answer, Ask, read_as};
 use crate::error::Error;
@@ -53,33 +54,29 @@ impl fmt::Debug for Group {
 }
 
 impl Place {
-    /// Acknowledges entries; answers how many were pending.
-    pub(super) fn ack(&self, ids: Vec<EntryId>) -> Answer<u64> {
-        if self.deletes {
-            return self.database.call_by_ref(&self.xackdel(ids)).map(|deleted| {
-                let missing = crate::command::typed::Deleted::Missing;
-                deleted.iter().filter(|one| **one != missing).count() as u64
-            });
-        }
-        self.database.call_by_ref(&self.xack(ids))
+    /// Acknowledges entries; answers what is made of how many were pending.
+    pub(super) fn ack<T>(
+        &self,
+        ids: &[EntryId],
+        then: impl FnOnce(u64) -> T + Send + 'static,
+    ) -> Answer<T> {
+        let mut requests = Requests::new();
+        self.write_ack(ids, &mut requests);
+        let read = if self.deletes { Deleted::read_found } else { Reader::count };
+        Answer::new(self.database.ask_of(requests), move |reader| match reader.take_error() {
+            Some(error) => Err(error.into()),
+            None => Ok(then(read_as(reader, read))),
+        })
     }
 
     /// Writes the request of [`Place::ack`].
-    pub(super) fn write_ack(&self, ids: Vec<EntryId>, requests: &mut Requests) {
-        match self.deletes {
-            true => self.xackdel(ids).write(requests),
-            false => self.xack(ids).write(requests),
+    pub(super) fn write_ack(&self, ids: &[EntryId], requests: &mut Requests) {
+        let word = if self.deletes { "XACKDEL" } else { "XACK" };
+        requests.arg(word).arg(&self.key).arg(&self.group);
+        if self.deletes {
+            requests.arg("ACKED").arg("IDS").number(ids.len() as u64);
         }
-        requests.end();
-    }
-
-    fn xack(&self, ids: Vec<EntryId>) -> XAck {
-        XAck { key: self.key.clone(), group: self.group.clone(), ids }
-    }
-
-    fn xackdel(&self, ids: Vec<EntryId>) -> XAckDel {
-        let (key, group) = (self.key.clone(), self.group.clone());
-        XAckDel { key, group, references: References::Acked, ids }
+        requests.ids(ids).end();
     }
 
     /// The database that it is in.
@@ -147,7 +144,7 @@ impl Group {
     /// A consumer of this group. It is created by its first call. Two that have the same name are
     /// one.
     pub fn consumer(&self, name: impl Into<Bytes>) -> Consumer {
-        Consumer { place: self.place.clone(), name: name.into() }
+        Consumer { seat: Arc::new(Seat { place: self.place.clone(), name: name.into() }) }
     }
 
     /// Acknowledges entries by their IDs; answers how many were pending.
@@ -155,7 +152,7 @@ impl Group {
     /// # Errors
     /// [`Error::Stopped`], [`Error::Storage`].
     pub fn ack(&self, ids: &[EntryId]) -> Answer<u64> {
-        self.place.ack(ids.to_vec())
+        self.place.ack(ids, |acknowledged| acknowledged)
     }
 
     /// Acknowledges entries together: one trip to the shard, one write. If it fails, they go back.
@@ -164,7 +161,7 @@ impl Group {
     /// As [`Group::ack`].
     pub fn ack_all(&self, deliveries: Vec<Delivery>) -> Answer<u64> {
         let ids: Vec<EntryId> = deliveries.iter().map(Delivery::id).collect();
-        self.place.ack(ids).map(move |acknowledged| {
+        self.place.ack(&ids, move |acknowledged| {
             deliveries.into_iter().for_each(|delivery| drop(delivery.keep()));
             acknowledged
         })
@@ -228,14 +225,20 @@ impl Group {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Consumer {
-    place: Arc<Place>,
-    name: Bytes,
+    seat: Arc<Seat>,
+}
+
+/// A consumer's name, and its group.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) place: Arc<Place>,
+    pub(super) name: Bytes,
 }
 
 impl Consumer {
     /// Its name.
     pub fn name(&self) -> &Bytes {
-        &self.name
+        &self.seat.name
     }
 
     /// The next entry: one that was given back, or whose lease is over, else a new one. Waits
@@ -315,21 +318,25 @@ impl Consumer {
     /// # Errors
     /// [`crate::CommandError::NoGroup`].
     pub fn claim(&self, min_idle: Duration, count: u64) -> Answer<Vec<Delivery>> {
+        let Seat { place, name } = &*self.seat;
         let claim = XAutoClaim {
-            key: self.place.key.clone(),
-            group: self.place.group.clone(),
-            consumer: self.name.clone(),
+            key: place.key.clone(),
+            group: place.group.clone(),
+            consumer: name.clone(),
             min_idle,
             start: EntryId::MIN,
             count: Some(count),
         };
-        self.ask(&claim, |claimed| {
-            claimed.entries.into_iter().map(|entry| Delivered { entry, before: None }).collect()
+        let mut requests = Requests::new();
+        claim.write(&mut requests);
+        self.ask(requests, |reader| {
+            let claimed = XAutoClaim::read(reader)?.entries.into_iter();
+            Ok(claimed.map(|entry| Delivered { entry, before: None }).collect())
         })
     }
 
     fn deliver(&self, count: u64, block: Option<Duration>) -> Answer<Vec<Delivery>> {
-        self.read(count, block, None, Some(self.place.lease))
+        self.read(count, block, None, Some(self.seat.place.lease))
     }
 
     fn read(
@@ -339,50 +346,47 @@ impl Consumer {
         after: Option<EntryId>,
         claim: Option<Duration>,
     ) -> Answer<Vec<Delivery>> {
+        let Seat { place, name } = &*self.seat;
         let read = XReadGroup {
-            group: self.place.group.clone(),
-            consumer: self.name.clone(),
-            streams: vec![(self.place.key.clone(), after)],
+            group: place.group.clone(),
+            consumer: name.clone(),
             count: Some(count),
             block,
             claim,
-            no_ack: false,
+            ..XReadGroup::default()
         };
-        self.ask(&read, |streams| streams.into_iter().flat_map(|(_, found)| found).collect())
+        let mut requests = Requests::new();
+        read.write_for(std::iter::once((&place.key[..], after)), &mut requests);
+        self.ask(requests, XReadGroup::read_one)
     }
 
-    /// Asks for deliveries; those that nobody takes go back.
-    fn ask<C: Call>(
+    /// Asks one thing, which has been written, for deliveries; those that nobody takes go back.
+    fn ask(
         &self,
-        call: &C,
-        list: impl Fn(C::Output) -> Vec<Delivered> + Copy + Send + 'static,
+        mut requests: Requests,
+        read: fn(&mut Reader) -> Result<Vec<Delivered>, Unexpected>,
     ) -> Answer<Vec<Delivery>> {
-        let mut requests = Requests::new();
-        call.write(&mut requests);
         requests.end();
-        let place = self.place.clone();
+        let seat = self.seat.clone();
         let lost = Box::new(move |replies| {
-            let mut reader = crate::command::value::Reader::new(replies);
+            let mut reader = Reader::new(replies);
             if reader.take_error().is_none() {
-                let ids = list(read_as(&mut reader, C::read));
-                let ids: Vec<EntryId> = ids.iter().map(|delivered| delivered.entry.id).collect();
+                let found = read_as(&mut reader, read);
+                let ids: Vec<EntryId> = found.iter().map(|one| one.entry.id).collect();
                 if !ids.is_empty() {
                     // Nobody has seen them.
-                    place.nack_soon(ids, Mode::Silent);
+                    seat.place.nack_soon(ids, Mode::Silent);
                 }
             }
         });
-        let (place, consumer) = (self.place.clone(), self.name.clone());
-        let ask = Ask { lost: Some(lost), ..self.place.database.ask_of(requests) };
-        Answer::new(ask, move |reader| {
-            if let Some(error) = reader.take_error() {
-                return Err(error.into());
+        let seat = self.seat.clone();
+        let ask = Ask { lost: Some(lost), ..seat.place.database.ask_of(requests) };
+        Answer::new(ask, move |reader| match reader.take_error() {
+            Some(error) => Err(error.into()),
+            None => {
+                let found = read_as(reader, read).into_iter();
+                Ok(found.map(|delivered| Delivery::new(seat.clone(), delivered)).collect())
             }
-            let found = list(read_as(reader, C::read));
-            let deliveries = found.into_iter().map(|Delivered { entry, before }| {
-                Delivery::new(place.clone(), consumer.clone(), entry, before)
-            });
-            Ok(deliveries.collect())
         })
     }
 }
