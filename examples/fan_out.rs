@@ -7,19 +7,30 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use millstream::{Db, EntryId, Error, Start};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 pub(crate) fn main() -> Result<(), Error> {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let db = Db::builder().dir(dir.path().join("log")).open()?;
+    run(&dir.path().join("log"))
+}
+
+/// Goes on with the log in a directory.
+pub(crate) fn run(dir: &Path) -> Result<(), Error> {
+    let db = Db::builder().dir(dir).open()?;
     // It keeps about the last 10,000 entries.
     let prices = db.stream("prices").max_len(10_000);
 
-    prices.add([("symbol", "TEA"), ("price", "3.10")]).wait()?;
+    let add = |price| -> Result<(), Error> {
+        let id = prices.add([("symbol", "TEA"), ("price", price)]).wait()?;
+        println!("added {id}");
+        Ok(())
+    };
+    add("3.10")?;
     thread::sleep(Duration::from_millis(2));
     let noon = SystemTime::now();
-    prices.add([("symbol", "TEA"), ("price", "3.20")]).wait()?;
+    add("3.20")?;
 
     thread::scope(|scope| {
         for name in ["screen", "archive"] {
@@ -32,7 +43,7 @@ pub(crate) fn main() -> Result<(), Error> {
             });
         }
         // Both wait for this one.
-        prices.add([("symbol", "TEA"), ("price", "3.30")]).wait()
+        add("3.30")
     })?;
 
     let since_noon = prices.range(EntryId::at(noon)..).wait()?;

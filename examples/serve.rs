@@ -9,10 +9,16 @@
 use millstream::{Db, Start};
 use redis::streams::StreamInfoGroupsReply;
 use redis::{Commands as _, RedisError};
+use std::path::Path;
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    run(&dir.path().join("queue"))
+}
+
+/// Works with the queue in a directory.
+pub(crate) fn run(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let db = Db::builder().dir(dir).open()?;
     let jobs = db.stream("jobs");
     let worker = jobs.group("workers", Start::First).wait()?.consumer("inside");
 
@@ -23,13 +29,16 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("redis://{}", listening.address());
     let outside = std::thread::spawn(move || -> Result<u64, RedisError> {
         let mut client = redis::Client::open(url)?.get_connection()?;
-        let _: String = client.xadd("jobs", "*", &[("from", "another process")])?;
+        let id: String = client.xadd("jobs", "*", &[("from", "another process")])?;
+        println!("added {id}");
         let groups: StreamInfoGroupsReply = client.xinfo_groups("jobs")?;
         Ok(groups.groups.len() as u64)
     });
     let job = worker.next_wait()?;
     println!("a job from {}", job.text("from").unwrap_or_default());
+    let id = job.id();
     job.ack().wait()?;
+    println!("done {id}");
     let groups = outside.join().expect("the client does not panic")?;
     assert_eq!(groups, 1);
     Ok(())

@@ -23,12 +23,13 @@ pub(crate) fn main() -> Result<(), Error> {
 }
 
 /// Works until `enough` jobs are done, as if a signal came then.
-async fn run(dir: &Path, enough: u32) -> Result<u32, Error> {
+pub(crate) async fn run(dir: &Path, enough: u32) -> Result<u32, Error> {
     let db = Db::builder().dir(dir).appendfsync(Fsync::Always).open()?;
     let jobs = db.stream("jobs");
     let group = jobs.group("workers", Start::First).await?.delete_acknowledged();
     if jobs.len().await? == 0 {
-        jobs.add_many((0..100).map(|n| format!("job {n}"))).await?;
+        let added = jobs.add_many((0..100).map(|n| format!("job {n}"))).await?;
+        added.iter().for_each(|id| println!("added {id}"));
     }
     // With tokio's `signal`, `tokio::signal::ctrl_c()` would send this.
     let (stop, stopped) = watch::channel(false);
@@ -53,7 +54,9 @@ async fn work(
             _ = stopped.wait_for(|stop| *stop) => return Ok(done),
             job = consumer.next() => job?,
         };
+        let id = job.id();
         job.ack().await?;
+        println!("done {id}");
         done += 1;
         if done == enough {
             stop.send_replace(true);

@@ -337,7 +337,7 @@ impl<'a> KeyCommand<'a> for XAckDel<'a> {
                     out.integer(-1);
                     continue;
                 }
-                let what = deletion.references.delete(txn, &mut key, id);
+                let what = deletion.references.delete(txn, &mut key, id, Some(self.group));
                 deleted |= what == Deleted::Now;
                 out.integer(if what == Deleted::Kept { 2 } else { 1 });
             }

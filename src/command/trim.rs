@@ -55,14 +55,23 @@ pub(super) enum Deleted {
 }
 
 impl References {
-    /// Deletes the entry with this ID from the stream of a key, which exists.
-    pub(super) fn delete(self, txn: &mut Txn<'_, '_>, key: &mut Key<'_>, id: EntryId) -> Deleted {
+    /// Deletes the entry with this ID, which a group may just have acknowledged, from the stream of
+    /// a key, which exists.
+    pub(super) fn delete(
+        self,
+        txn: &mut Txn<'_, '_>,
+        key: &mut Key<'_>,
+        id: EntryId,
+        acknowledged_by: Option<&[u8]>,
+    ) -> Deleted {
         let Ok(Some(stream)) = txn.stream(key) else { return Deleted::Missing };
         let exists = stream.entries().contains(id);
         match self {
             References::Keep => {}
             // Redis: also where there is no such entry.
-            References::Acked if stream.is_referenced(id) => return Deleted::Kept,
+            References::Acked if stream.is_referenced(id, acknowledged_by) => {
+                return Deleted::Kept;
+            }
             References::Acked => {}
             References::Delete => {
                 let groups = stream.groups().filter(|(_, group)| group.pel().get(id).is_some());
@@ -386,7 +395,7 @@ impl Trim {
                 if enough || entry.id > least {
                     return removed;
                 }
-                if !stream.is_referenced(entry.id) {
+                if !stream.is_referenced(entry.id, None) {
                     removed.push(entry.id);
                     len -= 1;
                 }

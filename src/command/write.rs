@@ -318,7 +318,7 @@ impl<'a> KeyCommand<'a> for XDelEx<'a> {
         out.array(deletion.len());
         let mut deleted = 0;
         for id in ids {
-            out.integer(match deletion.references.delete(txn, &mut key, id) {
+            out.integer(match deletion.references.delete(txn, &mut key, id, None) {
                 Deleted::Now => {
                     deleted += 1;
                     1

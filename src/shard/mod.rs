@@ -148,7 +148,8 @@ impl Shard {
     /// When the shard next wants a turn though nobody asks for one.
     pub fn next_due(&self) -> Option<UnixMs> {
         let databases = (0..DATABASES).map(|db| self.keyspace.database(db));
-        let expiry = databases.filter_map(Database::next_expiry).min();
+        let expiring = databases.filter(|database| database.expiring_len() > 0);
+        let expiry = expiring.filter_map(Database::next_expiry).min();
         let expiry = expiry.filter(|_| self.expires);
         [expiry, self.waiters.next_retry()].into_iter().flatten().min()
     }

@@ -136,14 +136,19 @@ impl Stream {
     }
 
     /// Whether a group still needs the entry: it has not been delivered to every group, or is
-    /// pending in one. Never without groups. Linear in the groups.
-    pub fn is_referenced(&self, id: EntryId) -> bool {
+    /// pending in one, which is not asked of one that has just acknowledged it. Never without
+    /// groups. Linear in the groups.
+    pub fn is_referenced(&self, id: EntryId, acknowledged_by: Option<&[u8]>) -> bool {
         let Some(rare) = &self.rare else { return false };
         let LeastDelivered(least) = rare.groups.summary();
         if rare.groups.is_empty() {
             return false;
         }
-        id > least || rare.groups.iter().any(|(_, group)| group.pel().get(id).is_some())
+        let is_asked = |name: &[u8]| acknowledged_by.is_none_or(|own| own != name);
+        let is_pending =
+            |(name, group): (&[u8], &Group)| is_asked(name) && group.pel().get(id).is_some();
+        let asked = rare.groups.len() > usize::from(acknowledged_by.is_some());
+        id > least || (asked && rare.groups.iter().any(is_pending))
     }
 
     /// How many entries had been added up to this ID, if that can be known.

@@ -1,19 +1,33 @@
 //! What the examples do, killed with SIGKILL at random moments: what the program was told is there
 //! afterwards, once, and what it acknowledged never comes again.
 //!
-//! Each workload runs in a child process, which is this program again. It prints what it is about
-//! to do and what it was answered; after so many lines, drawn from a seed, it is killed. Then a
-//! copy of the directory is opened and compared with everything that was printed in all lives so
-//! far, and the next life begins with the directory itself, as it was left.
+//! The examples themselves are killed in `examples.rs`. As they are soon done, there are workloads
+//! after them which have no end. Each runs in a child process, which is this program again. It
+//! prints what it is about to do and what it was answered; after so many lines, drawn from a seed,
+//! it is killed. Then a copy of the directory is opened and compared with everything that was
+//! printed in all lives so far, and the next life begins with the directory itself, as it was left.
 //!
 //! `MILLSTREAM_KILLS` says how many lives each workload has (4 if not), `MILLSTREAM_SEED` from
 //! which seed (1).
-#![cfg(feature = "server")]
+#![cfg(all(feature = "server", feature = "serde"))]
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "../../examples/fan_out.rs"]
+mod fan_out;
+#[path = "../../examples/serve.rs"]
+mod serve;
+#[path = "../../examples/shutdown.rs"]
+mod shutdown;
+#[path = "../../examples/threads.rs"]
+mod threads;
+#[path = "../../examples/work_queue.rs"]
+mod work_queue;
+
+mod examples;
 mod ledger;
 mod workloads;
 
+use examples::Example;
 use ledger::Ledger;
 use millstream::testing::Rng;
 use std::io::{BufRead as _, BufReader};
@@ -22,6 +36,7 @@ use std::process::{Command, Stdio};
 
 /// Says to a child what to run, and where.
 const WORKLOAD: &str = "MILLSTREAM_KILL_WORKLOAD";
+const EXAMPLE: &str = "MILLSTREAM_KILL_EXAMPLE";
 const DIR: &str = "MILLSTREAM_KILL_DIR";
 const LIFE: &str = "MILLSTREAM_KILL_LIFE";
 
@@ -34,6 +49,77 @@ fn child() {
     let Ok(workload) = std::env::var(WORKLOAD) else { return };
     let variable = |name| std::env::var(name).unwrap();
     workloads::run(&workload, Path::new(&variable(DIR)), variable(LIFE).parse().unwrap());
+}
+
+/// The way in of children that are examples.
+#[test]
+fn example() {
+    let Ok(example) = std::env::var(EXAMPLE) else { return };
+    let dir = std::path::PathBuf::from(std::env::var(DIR).unwrap()).join("queue");
+    match example.as_str() {
+        "fan_out" => fan_out::run(&dir).unwrap(),
+        "serve" => serve::run(&dir).unwrap(),
+        "shutdown" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            _ = runtime.unwrap().block_on(shutdown::run(&dir, 30)).unwrap();
+        }
+        "threads" => _ = threads::run(&dir).unwrap(),
+        "work_queue" => _ = work_queue::run(&dir).unwrap(),
+        _ => panic!("there is no such example"),
+    }
+}
+
+#[test]
+fn examples_run_to_their_ends() {
+    // Each checks what it shows.
+    fan_out::main().unwrap();
+    serve::main().unwrap();
+    shutdown::main().unwrap();
+    threads::main().unwrap();
+    work_queue::main().unwrap();
+}
+
+fn kill_example(name: &str, example: &Example<'_>) {
+    examples::kill_again_and_again(example, "queue", |dir| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["example", "--exact", "--nocapture", "--test-threads", "1"]);
+        command.env(EXAMPLE, name).env(DIR, dir);
+        command
+    });
+}
+
+#[test]
+fn the_example_of_a_work_queue() {
+    let group = Some("workers");
+    let example = Example { stream: "jobs", group, workers: 1, lines: 11, lives: 12 };
+    kill_example("work_queue", &example);
+}
+
+#[test]
+fn the_example_of_a_log() {
+    let example = Example { stream: "prices", group: None, workers: 0, lines: 10, lives: 12 };
+    kill_example("fan_out", &example);
+}
+
+#[test]
+fn the_example_of_threads() {
+    let group = Some("packers");
+    let example = Example { stream: "orders", group, workers: 4, lines: 200, lives: 12 };
+    kill_example("threads", &example);
+}
+
+#[test]
+fn the_example_of_a_client_beside_the_program() {
+    let group = Some("workers");
+    let example = Example { stream: "jobs", group, workers: 1, lines: 6, lives: 12 };
+    kill_example("serve", &example);
+}
+
+#[test]
+fn the_example_of_a_shutdown() {
+    let group = Some("workers");
+    let example = Example { stream: "jobs", group, workers: 1, lines: 130, lives: 12 };
+    kill_example("shutdown", &example);
 }
 
 /// Runs a workload until it has printed so many lines, and kills it.

@@ -97,7 +97,7 @@ fn left(
         };
         stopped |= approximate && references == "KEEPREF" && !whole;
         for entry in block.iter() {
-            let keeps = references == "ACKED" && stream.is_referenced(entry.id);
+            let keeps = references == "ACKED" && stream.is_referenced(entry.id, None);
             let over = match max {
                 Some(max) => len > max,
                 None => entry.id < EntryId::new(min, 0),

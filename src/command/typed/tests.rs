@@ -12,7 +12,7 @@ fn run<C: Call>(world: &mut World, call: &C) -> Result<C::Output, CommandError> 
     let mut requests = Requests::new();
     call.write(&mut requests);
     requests.end();
-    let request = requests.iter().next().unwrap();
+    let request = requests.get(0);
     let reply = world.run_args(request.from(0));
     let mut reader = Reader::new(reply.into_bytes().into());
     match reader.take_error() {

@@ -10,13 +10,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use millstream::{Db, Start, Stream};
+use std::path::PathBuf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = tempfile::tempdir()?;
-    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    // The queue is where the first argument says, or in a directory that goes afterwards.
+    let temporary = tempfile::tempdir()?;
+    let named = std::env::args_os().nth(1).map(PathBuf::from);
+    let dir = named.unwrap_or_else(|| temporary.path().join("queue"));
+    let db = Db::builder().dir(dir).open()?;
     let mails = db.stream("mails");
     let sender = mails.group("senders", Start::First).await?.consumer("sender");
 
@@ -28,7 +32,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sending = tokio::spawn(async move {
         let mail = sender.next().await?;
         println!("sending: {}", mail.text("data").unwrap_or_default());
-        mail.ack().await
+        let id = mail.id();
+        let acknowledged = mail.ack().await?;
+        println!("done {id}");
+        Ok::<bool, millstream::Error>(acknowledged)
     });
 
     let mut client = TcpStream::connect(address).await?;
@@ -41,14 +48,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     client.write_all(request.as_bytes()).await?;
     let mut reply = String::new();
     client.read_to_string(&mut reply).await?;
-    println!("{}", reply.lines().next().unwrap_or_default());
     assert!(reply.starts_with("HTTP/1.1 202"));
+    println!("added {}", reply.lines().last().unwrap_or_default());
     assert!(sending.await??);
     Ok(())
 }
 
-/// Accepted means: it is in the log, and will be sent even if this process is killed now.
-async fn add(State(mails): State<Stream>, body: String) -> Result<StatusCode, StatusCode> {
-    mails.add(body).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    Ok(StatusCode::ACCEPTED)
+/// Accepted means: it is in the log, and will be sent even if this process is killed now. Answers
+/// under which ID.
+async fn add(
+    State(mails): State<Stream>,
+    body: String,
+) -> Result<(StatusCode, String), StatusCode> {
+    let id = mails.add(body).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok((StatusCode::ACCEPTED, id.to_string()))
 }

@@ -8,12 +8,14 @@
 use millstream::command::typed::{NewId, XAdd};
 use millstream::{CommandError, Db, EntryId, Error, Start};
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let dir = tempfile::tempdir()?;
-    let table = old_queue(&dir.path().join("queue.db"))?;
-    let db = Db::builder().dir(dir.path().join("queue")).open()?;
+    // The table and the queue are where the first argument says, or in a directory that goes.
+    let temporary = tempfile::tempdir()?;
+    let dir = std::env::args_os().nth(1).map_or_else(|| temporary.path().into(), PathBuf::from);
+    let table = old_queue(&dir.join("queue.db"))?;
+    let db = Db::builder().dir(dir.join("queue")).open()?;
     let jobs = db.stream("jobs");
 
     for attempt in 1..=2 {
@@ -26,7 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for job in worker.take(10).wait()? {
         let text = |field| job.text(field).unwrap_or_default();
         println!("row {}: {}", text("row"), text("payload"));
+        let id = job.id();
         job.ack().wait()?;
+        println!("done {id}");
     }
     Ok(())
 }
@@ -35,10 +39,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn old_queue(path: &Path) -> rusqlite::Result<Connection> {
     let table = Connection::open(path)?;
     table.execute_batch(
-        "CREATE TABLE jobs (id INTEGER PRIMARY KEY, payload TEXT, state TEXT);
-         INSERT INTO jobs (payload, state) VALUES
-             ('resize cat', 'done'), ('resize dog', 'ready'), ('resize emu', 'running'),
-             ('resize fox', 'ready');",
+        "CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY, payload TEXT, state TEXT);
+         INSERT OR IGNORE INTO jobs VALUES
+             (1, 'resize cat', 'done'), (2, 'resize dog', 'ready'), (3, 'resize emu', 'running'),
+             (4, 'resize fox', 'ready');",
     )?;
     Ok(table)
 }
@@ -58,7 +62,10 @@ fn migrate(table: &Connection, db: &Db) -> Result<usize, Box<dyn std::error::Err
         let number = NewId::Given(EntryId::new(0, u64::try_from(id)?));
         let add = XAdd { key: "jobs".into(), fields, id: number, ..XAdd::default() };
         match db.call(add).wait() {
-            Ok(_) => moved += 1,
+            Ok(added) => {
+                moved += 1;
+                added.iter().for_each(|id| println!("added {id}"));
+            }
             Err(Error::Command(CommandError::IdTooSmall)) => {}
             Err(error) => return Err(error.into()),
         }
