@@ -46,6 +46,10 @@
 //! [`Answer::wait`] blocks the caller's, for programs without async. What it means that a change
 //! was answered is set by [`Builder::appendfsync`].
 //!
+//! A database belongs to the process that opened it. A child made by `fork` without `exec` has
+//! none of its threads and must not use the handles it inherits: dropping them does nothing there.
+//! A program that detaches itself does so before it opens.
+//!
 //! A program that wants no more than this turns the default features off: no network, no command
 //! line. When to use it, when not, and what is guaranteed: see the README.
 //!

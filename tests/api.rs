@@ -7,6 +7,8 @@ mod databases;
 mod growth;
 #[path = "api/idle.rs"]
 mod idle;
+#[path = "api/runtimes.rs"]
+mod runtimes;
 
 use millstream::command::typed::{Mode, XAdd, XLen};
 use millstream::{

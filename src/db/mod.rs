@@ -115,6 +115,8 @@ pub struct Db {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     found: Option<Found>,
+    /// The process that has the threads.
+    process: u32,
 }
 
 /// A database that is about to be opened: its directory is locked.
@@ -224,7 +226,7 @@ impl Db {
             let run = move || run_shard(core, index, shard, inbox);
             threads.push(spawn(&format!("shard-{index}"), run)?);
         }
-        Ok(Db { core, threads: Mutex::new(threads), found })
+        Ok(Db { core, threads: Mutex::new(threads), found, process: std::process::id() })
     }
 
     /// What all threads share.
@@ -273,8 +275,11 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Storage`] if the log could not be made durable, [`Error::Stopped`] if a thread had
-    /// failed.
+    /// failed. [`Error::Stopped`], and nothing is done, in a child process that was made by a fork.
     pub fn close(&self) -> Result<(), Error> {
+        if std::process::id() != self.process {
+            return Err(Error::Stopped);
+        }
         self.core.asking.close();
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         if !threads.is_empty() && !self.core.has_panicked() {
@@ -513,8 +518,19 @@ fn sync_policy(config: &Config) -> SyncPolicy {
 #[cfg(test)]
 mod tests {
     use super::{
-        Config, DATABASES, Rules, SLOTS, database_count, first_slot, rules, shard_of_slot,
+        Config, DATABASES, Db, Rules, SLOTS, database_count, first_slot, rules, shard_of_slot,
     };
+    use crate::error::Error;
+
+    #[test]
+    fn a_child_made_by_a_fork_does_not_close_its_parents_database() {
+        let mut db = Db::builder().memory().open().unwrap();
+        let own = std::mem::replace(&mut db.process, 0);
+        assert_eq!(db.close(), Err(Error::Stopped));
+        db.process = own;
+        db.command(["SET", "key", "value"]).wait().unwrap();
+        assert_eq!(db.close(), Ok(()));
+    }
 
     #[test]
     fn a_configuration_that_says_nothing_has_the_rules_that_are_there_without_one() {
