@@ -42,7 +42,7 @@ pub(crate) fn reason(
     if word(0) == b"OBJECT" && word(1) == b"REFCOUNT" && theirs.to_string() == ":2" {
         return Some("Redis's queue of a transaction shares the value");
     }
-    if word(1) == b"GROUPS" && theirs.to_string().contains("$lag :-") {
+    if word(0) == b"XINFO" && theirs.to_string().contains("$lag :-") {
         return Some("Redis counts entries as read that were never added, and lag goes below zero");
     }
     if version < 806 && theirs.to_string().starts_with(&format!("{ours}, with args beginning")) {
