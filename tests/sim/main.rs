@@ -345,6 +345,37 @@ fn a_look_at_several_shards_leaves_nothing_behind_in_the_first() {
 }
 
 #[test]
+fn a_restore_that_the_log_did_not_take_leaves_the_blocks_as_they_were() {
+    let log = LogSetup { seed: 1, policy: SyncPolicy::No, everything: true };
+    let setup = Setup {
+        shards: 1,
+        protocol: Protocol::Resp2,
+        block_entries: 3,
+        log: Some(log),
+        valkey: false,
+    };
+    let run = |line: &str| {
+        let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        Step::Run { now: 1, batch: vec![words] }
+    };
+    // The entries are the same before and after RESTORE, which puts three into one block.
+    let steps = [
+        run("XADD s 1-1 f v"),
+        run("XADD s 1-2 f v"),
+        run("XADD s 1-3 f v"),
+        run("XADD s 1-4 f v"),
+        run("XDEL s 1-1"),
+        Step::EndTurn { shard: 0 },
+        Step::Fault(Fault { op: Op::Write, after: 0, times: 1, errno: ENOSPC }),
+        run("RESTORE-DUMP-OF s s"),
+        Step::EndTurn { shard: 0 },
+        Step::Crash { seed: 1, kill: true, shards: 1 },
+        run("XTRIM s MINID ~ 1-4"),
+    ];
+    assert_eq!(play(&setup, &steps), None);
+}
+
+#[test]
 fn keys_of_several_shards_are_served_in_the_order_of_their_signals() {
     let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
     let run = |now, line| Step::Run { now, batch: vec![words(line)] };
