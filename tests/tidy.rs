@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const LINE_CHARS: usize = 100;
 
 /// Which module of the crate may use which; each also itself. `main` sees the public API.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("sync", &[]),
     ("glob", &[]),
@@ -31,28 +31,24 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("rdb", &["stream", "codec", "error"]),
     ("keyspace", &["stream", "codec", "config", "error"]),
     ("persist", &["codec", "error"]),
-    ("acl", &["config", "error", "glob"]),
     ("pubsub", &["error", "glob"]),
-    ("command", &["keyspace", "rdb", "stream", "acl", "config", "error", "glob"]),
+    ("command", &["keyspace", "rdb", "stream", "config", "error", "glob"]),
     (
         "shard",
-        &[
-            "command", "persist", "pubsub", "acl", "keyspace", "stream", "codec", "config",
-            "error", "sync",
-        ],
+        &["command", "persist", "pubsub", "keyspace", "stream", "codec", "config", "error", "sync"],
     ),
     (
         "db",
         &[
-            "shard", "rdb", "pubsub", "acl", "command", "persist", "keyspace", "stream", "codec",
+            "shard", "rdb", "pubsub", "command", "persist", "keyspace", "stream", "codec",
             "config", "error", "glob",
         ],
     ),
     (
         "server",
         &[
-            "db", "shard", "pubsub", "acl", "command", "persist", "keyspace", "stream", "codec",
-            "config", "error", "glob", "sync",
+            "db", "shard", "pubsub", "command", "persist", "keyspace", "stream", "codec", "config",
+            "error", "glob", "sync",
         ],
     ),
     ("testing", &["persist", "error"]),

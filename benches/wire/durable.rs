@@ -86,7 +86,7 @@ fn save_under_load(server: &mut Server, settings: &Settings) -> Figure {
                     if String::from_utf8_lossy(&info).contains("rdb_bgsave_in_progress:0") {
                         break;
                     }
-                    std::thread::sleep(Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(10)); // polls; the reply decides
                 }
                 ended.store(true, Ordering::Relaxed);
             });
